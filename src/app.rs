@@ -1,0 +1,219 @@
+//! The life of the process, in the order it happens: load, listen, serve, stop.
+
+use std::net::TcpListener as StdListener;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
+use crate::config::reload::{Live, Source};
+use crate::logging;
+use crate::metrics::own::{self, Own};
+use crate::net::Net;
+use crate::runner::history::History;
+use crate::server::{Outcomes, Paths, Server, listen};
+
+/// Runs the exporter until it is told to stop; the result is the status of the process.
+pub fn main(flags: Flags) -> ExitCode {
+    logging::init(flags.log_level, flags.log_format);
+    let code = match run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed) => ExitCode::FAILURE,
+    };
+    logging::flush(LOG_PATIENCE);
+    code
+}
+
+/// The process cannot start; why is in the log.
+struct Failed;
+
+/// Logs why the process cannot start.
+fn fail(message: &'static str) -> impl FnOnce(String) -> Failed {
+    move |why| {
+        error!(err = why, "{message}");
+        Failed
+    }
+}
+
+fn run(flags: Flags) -> Result<(), Failed> {
+    info!(version = own::VERSION, revision = own::REVISION, "Starting heartbeat_exporter");
+    info!(compiler = own::COMPILER, platform = format!("{}/{}", own::OS, own::ARCH), "Build context");
+    if let Some(bad) = &flags.bad_log_prober {
+        warn!(value = bad, "--log.prober is not a level; info is used");
+    }
+    let own = Arc::new(Own::default());
+    let source = match &flags.config_file {
+        Some(path) => Source::File(path.clone()),
+        None => Source::FileOrBuiltIn(DEFAULT_CONFIG_FILE.into()),
+    };
+    let live = Live::load(source, flags.config_strict, Arc::clone(&own)).map_err(|problems| {
+        problems.log("Error loading config");
+        Failed
+    })?;
+    if live.is_built_in() {
+        warn!("There is no {DEFAULT_CONFIG_FILE} here; the built-in configuration is used");
+    }
+    live.log_warnings();
+    if flags.config_check {
+        info!("Config file is ok exiting...");
+        return Ok(());
+    }
+    info!("Loaded config file");
+
+    let first = flags.listen.first().filter(|_| !flags.systemd_socket);
+    if flags.external_url.is_empty() && flags.listen.len() > 1 {
+        info!(address = first, "The external URL is made from the first listen address");
+    }
+    let paths = Paths::new(&flags.external_url, &flags.route_prefix, first.map(String::as_str), &hostname())
+        .map_err(fail("Cannot work out the external URL"))?;
+    info!(url = paths.external_url(), prefix = paths.prefix(), "External URL");
+    let sockets = if flags.systemd_socket { listen::from_systemd() } else { listen::open(&flags.listen) };
+    let sockets = sockets.map_err(fail("Cannot listen"))?;
+    if let Some(path) = &flags.web_config_file {
+        error!(path = %path.display(), "--web.config.file is not supported by this version");
+        return Err(Failed);
+    }
+    raise_file_limit();
+
+    let runtime = runtime().map_err(|error| fail("Cannot start")(error.to_string()))?;
+    let result = runtime.block_on(serve(flags, own, Arc::new(live), paths, sockets));
+    // What still runs has had its time.
+    runtime.shutdown_background();
+    result.map_err(|error| fail("Cannot start")(error.to_string()))
+}
+
+/// One worker for each processor; with a single one, no threads at all.
+fn runtime() -> std::io::Result<Runtime> {
+    let workers = available_parallelism().map_or(1, usize::from);
+    let mut builder = match workers {
+        1 => runtime::Builder::new_current_thread(),
+        _ => runtime::Builder::new_multi_thread(),
+    };
+    builder.worker_threads(workers).enable_all().build()
+}
+
+async fn serve(
+    flags: Flags,
+    own: Arc<Own>,
+    live: Arc<Live>,
+    paths: Paths,
+    sockets: Vec<StdListener>,
+) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut stop =
+        Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+    let server = Arc::new(Server {
+        live: Arc::clone(&live),
+        net: Net::new(),
+        history: History::new(flags.history_limit),
+        own: Arc::clone(&own),
+        outcomes: Outcomes::new(flags.probe_outcomes),
+        paths,
+        timeout_offset: flags.timeout_offset,
+        log_prober: flags.log_prober,
+        log_format: flags.log_format,
+    });
+
+    let graceful = Arc::new(GracefulShutdown::new());
+    let places = Arc::new(Semaphore::new(listen::MAX_CONNECTIONS));
+    let mut tasks = JoinSet::new();
+    for socket in sockets {
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        info!(address = %listener.local_addr()?, "Listening on");
+        let (server, places, graceful) = (Arc::clone(&server), Arc::clone(&places), Arc::clone(&graceful));
+        tasks.spawn(listen::accept(listener, server, places, graceful));
+    }
+    tasks.spawn(watch_delay(own));
+    if let Some(interval) = flags.auto_reload {
+        tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
+    }
+    tasks.spawn(async move {
+        while hangup.recv().await.is_some() {
+            // Logged where it happens.
+            let _ = live.reload().await;
+        }
+    });
+
+    let name = stop.received().await;
+    info!(signal = name, "Stopping; running probes may finish");
+    tasks.shutdown().await;
+    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
+    tokio::select! {
+        () = graceful.shutdown() => {}
+        () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
+        name = stop.received() => info!(signal = name, "Stopping at once"),
+    }
+    Ok(())
+}
+
+/// The signals that end the process.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    async fn received(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
+}
+
+async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => {
+                // Logged where it happens.
+                let _ = live.reload().await;
+            }
+            () = live.reloaded() => {}
+        }
+    }
+}
+
+/// Measures how late timers fire, which is what probes suffer when this process or its machine is busy.
+async fn watch_delay(own: Arc<Own>) {
+    loop {
+        for _ in 0..DELAY_TICKS {
+            let due = Instant::now() + DELAY_TICK;
+            tokio::time::sleep_until(due.into()).await;
+            own.scheduling_delay.observe(due.elapsed());
+        }
+        own.scheduling_delay.rotate();
+    }
+}
+
+/// The kernel counts every probe's socket, and the soft limit is often 1024. Go programs raise it as well.
+fn raise_file_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        warn!(err = %error, "Cannot raise the limit of open files");
+    }
+}
+
+fn hostname() -> String {
+    let from_kernel = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = from_kernel.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+/// How long the end of the process waits for a reader of its log.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two looks at the lateness of timers.
+const DELAY_TICK: Duration = Duration::from_millis(500);
+/// Looks in a window; what is published is the worst of the last one to two windows, 15 to 30 s.
+const DELAY_TICKS: u32 = 30;

@@ -1,0 +1,124 @@
+//! The configuration file: text to modules that probers can use, and modules back to text.
+//!
+//! [`load`] either returns a [`File`], in which nothing needs checking again, or every problem
+//! of the text at once. The rule for what is an error: a file that the Prometheus blackbox
+//! exporter loads, loads here. What cannot work in such a file is a [`Warning`], and the module
+//! says so in [`Module::unusable`].
+//!
+//! What belongs here: the YAML dialect (`yaml`), how values are read (`decode`), the types of
+//! values, and the sections (`sections`). What does not: files on disk, reloading, and anything
+//! a prober builds from its section.
+
+pub mod byte_size;
+pub mod bytes;
+pub mod cel;
+pub mod decode;
+pub mod dns_names;
+pub mod duration;
+pub mod header;
+pub mod map;
+pub mod module;
+pub mod problem;
+pub mod proxy_url;
+pub mod reload;
+pub mod secret;
+pub mod section;
+pub mod sections;
+pub mod yaml;
+
+use std::collections::BTreeMap;
+
+pub use cel::CelProgram;
+use decode::{Context, Segment, describe, key_text, mapping, unknown_key};
+pub use module::{Module, ProberKind};
+pub use problem::{Position, Problem, Problems, Warning};
+pub use secret::Secret;
+use yaml::emit::Emitter;
+use yaml::parse::parse;
+use yaml::tree::Node;
+
+/// Columns per level of the `/config` page.
+const FILE_INDENT: usize = 4;
+
+/// How to load.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadOptions {
+    /// Refuse a file with warnings.
+    pub strict: bool,
+}
+
+/// A loaded file.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct File {
+    /// The modules by name.
+    pub modules: BTreeMap<String, Module>,
+    /// What is worth telling the operator, in file order.
+    pub warnings: Vec<Warning>,
+}
+
+/// Reads a configuration; on failure every problem in it is reported, in file order.
+pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
+    let (tree, duplicates) =
+        parse(text).map_err(|problem| Problems { errors: vec![problem], warnings: Vec::new() })?;
+    let mut ctx = Context::default();
+    ctx.errors = duplicates;
+    let modules = match tree.root() {
+        Some(root) if !root.is_null() => read_file(root, &mut ctx),
+        _ => BTreeMap::new(),
+    };
+    let Context { mut errors, mut warnings, .. } = ctx;
+    warnings.sort_by_key(|warning| warning.problem.position);
+    if options.strict {
+        errors.extend(warnings.iter().map(|warning| warning.problem.clone()));
+    }
+    if errors.is_empty() {
+        return Ok(File { modules, warnings });
+    }
+    errors.sort_by_key(|problem| problem.position);
+    // A merge that names no mapping is met again wherever the mapping is looked at.
+    errors.dedup();
+    Err(Problems { errors, warnings })
+}
+
+fn read_file<'t>(root: Node<'t>, ctx: &mut Context<'t>) -> BTreeMap<String, Module> {
+    let mut modules = BTreeMap::new();
+    let Some(file) = root.mapping(&mut ctx.errors) else {
+        let message = format!("the file must be a mapping, got {}", describe(root));
+        ctx.error(root.position(), message);
+        return modules;
+    };
+    for (key, value) in file.pairs() {
+        match key_text(key, ctx) {
+            Some("modules") if value.is_null() => {}
+            Some("modules") => ctx.within(Segment::Key("modules"), |ctx| {
+                let Some(written) = mapping(value, ctx) else {
+                    return;
+                };
+                for (key, value) in written.pairs() {
+                    if let Some(name) = key_text(key, ctx)
+                        && let Some(module) =
+                            ctx.within(Segment::Key(name), |ctx| Module::read(key.position(), value, ctx))
+                    {
+                        modules.insert(name.to_owned(), module);
+                    }
+                }
+            }),
+            Some(name) => unknown_key(key.position(), name, &["modules"], ctx),
+            None => {}
+        }
+    }
+    modules
+}
+
+impl File {
+    /// The whole configuration with defaults filled in and secrets masked, modules by name.
+    pub fn to_yaml(&self) -> String {
+        let mut out = Emitter::new(FILE_INDENT);
+        if self.modules.is_empty() {
+            out.plain(&"modules: {}");
+            return out.finish();
+        }
+        out.entry("modules", &module::All(&self.modules));
+        out.finish()
+    }
+}

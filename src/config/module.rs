@@ -1,0 +1,223 @@
+//! A named prober configuration.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::decode::{Context, Decode, Segment, key_text, mapping, read_into, unknown_key};
+use super::duration::SignedDuration;
+use super::problem::Position;
+use super::section::Defaulted;
+use super::sections::dns::Dns;
+use super::sections::grpc::Grpc;
+use super::sections::http::Http;
+use super::sections::icmp::Icmp;
+use super::sections::tcp::Tcp;
+use super::sections::unix::Unix;
+use super::sections::websocket::Websocket;
+use super::yaml::emit::{Emit, Emitter};
+use super::yaml::tree::Node;
+
+/// Columns per level of one module on the debug page.
+const MODULE_INDENT: usize = 2;
+
+/// One entry under `modules:`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Module {
+    /// What to run; `None` if the module names no prober, so that it can only be refused.
+    pub prober: Option<ProberKind>,
+    /// Upper limit of a probe; zero or negative means none of its own.
+    pub timeout: SignedDuration,
+    /// The section `http`.
+    pub http: Defaulted<Http>,
+    /// The section `tcp`.
+    pub tcp: Defaulted<Tcp>,
+    /// The section `icmp`.
+    pub icmp: Defaulted<Icmp>,
+    /// The section `dns`.
+    pub dns: Defaulted<Dns>,
+    /// The section `grpc`.
+    pub grpc: Defaulted<Grpc>,
+    /// The section `unix`.
+    pub unix: Defaulted<Unix>,
+    /// The section `websocket`.
+    pub websocket: Defaulted<Websocket>,
+    /// Why no probe of this module can succeed, if that is known already.
+    pub unusable: Option<Box<str>>,
+    /// Whether the module was written without any content (`name:`).
+    pub is_null: bool,
+}
+
+/// Values of `prober:`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProberKind {
+    /// `http`
+    Http,
+    /// `tcp`
+    Tcp,
+    /// `icmp`
+    Icmp,
+    /// `dns`
+    Dns,
+    /// `grpc`
+    Grpc,
+    /// `unix`
+    Unix,
+    /// `websocket`
+    Websocket,
+}
+
+/// Keys of a module, for hints.
+const KEYS: [&str; 9] = ["prober", "timeout", "http", "tcp", "icmp", "dns", "grpc", "unix", "websocket"];
+
+impl ProberKind {
+    const ALL: [Self; 7] =
+        [Self::Http, Self::Tcp, Self::Icmp, Self::Dns, Self::Grpc, Self::Unix, Self::Websocket];
+
+    /// The name, which is also the key of the prober's section.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Icmp => "icmp",
+            Self::Dns => "dns",
+            Self::Grpc => "grpc",
+            Self::Unix => "unix",
+            Self::Websocket => "websocket",
+        }
+    }
+
+    fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+impl fmt::Display for ProberKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl Module {
+    /// Reads a module whose name stands at `at`.
+    pub(super) fn read<'t>(at: Position, node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
+        if node.is_null() {
+            let message = format!("{} is empty and cannot be probed with", ctx.path());
+            ctx.breaks(at, message.clone());
+            return Some(Self { is_null: true, unusable: Some(message.into()), ..Self::default() });
+        }
+        let written = mapping(node, ctx)?;
+        let mut module = Self::default();
+        // Warnings of a section matter only to the prober that the section is for, which may be
+        // named after it.
+        let mut sections = Vec::new();
+        for (key, value) in written.pairs() {
+            let Some(name) = key_text(key, ctx) else {
+                continue;
+            };
+            let before = ctx.warnings.len();
+            let known = ctx.within(Segment::Key(name), |ctx| module.read_key(name, value, ctx));
+            if !known {
+                unknown_key(key.position(), name, &KEYS, ctx);
+            }
+            if ctx.warnings.len() > before {
+                sections.push((ProberKind::from_name(name), before..ctx.warnings.len()));
+            }
+        }
+        for (kind, range) in sections {
+            if kind.is_some() && kind != module.prober {
+                ctx.warnings[range].iter_mut().for_each(|w| w.breaks = false);
+            } else if let Some(warning) = ctx.warnings[range].iter().find(|w| w.breaks) {
+                let reason = warning.problem.message.as_str();
+                module.unusable.get_or_insert_with(|| reason.into());
+            }
+        }
+        if module.prober.is_none() && written.get("prober").is_none_or(Node::is_null) {
+            let message = format!("{} has no prober", ctx.path());
+            ctx.breaks(at, message.clone());
+            module.unusable.get_or_insert_with(|| message.into());
+        }
+        Some(module)
+    }
+
+    fn read_key<'t>(&mut self, key: &str, value: Node<'t>, ctx: &mut Context<'t>) -> bool {
+        match key {
+            "prober" => read_into(&mut self.prober, value, ctx),
+            "timeout" => read_into(&mut self.timeout, value, ctx),
+            "http" => read_into(&mut self.http, value, ctx),
+            "tcp" => read_into(&mut self.tcp, value, ctx),
+            "icmp" => read_into(&mut self.icmp, value, ctx),
+            "dns" => read_into(&mut self.dns, value, ctx),
+            "grpc" => read_into(&mut self.grpc, value, ctx),
+            "unix" => read_into(&mut self.unix, value, ctx),
+            "websocket" => read_into(&mut self.websocket, value, ctx),
+            _ => return false,
+        }
+        true
+    }
+
+    /// The module with defaults filled in and secrets masked.
+    pub fn to_yaml(&self) -> String {
+        let mut out = Emitter::new(MODULE_INDENT);
+        self.emit(&mut out);
+        out.finish()
+    }
+}
+
+impl Decode for ProberKind {
+    fn decode<'t>(node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
+        let kind = node.text().and_then(Self::from_name);
+        if kind.is_none() {
+            ctx.expected(node, "http, tcp, icmp, dns, grpc, unix or websocket");
+        }
+        kind
+    }
+}
+
+impl Emit for ProberKind {
+    fn is_empty(&self) -> bool {
+        false
+    }
+    fn emit(&self, out: &mut Emitter) {
+        out.plain(self);
+    }
+}
+
+impl Emit for Module {
+    fn is_empty(&self) -> bool {
+        false
+    }
+    fn emit(&self, out: &mut Emitter) {
+        out.block("{}", |out| {
+            if self.is_null {
+                return;
+            }
+            out.field("prober", &self.prober);
+            out.field("timeout", &self.timeout);
+            out.field("http", &self.http);
+            out.field("tcp", &self.tcp);
+            out.field("icmp", &self.icmp);
+            out.field("dns", &self.dns);
+            if self.grpc.is_written() {
+                out.field("grpc", &self.grpc);
+            }
+            out.field("unix", &self.unix);
+            out.field("websocket", &self.websocket);
+        });
+    }
+}
+
+/// All modules as one mapping.
+pub(super) struct All<'f>(pub &'f BTreeMap<String, Module>);
+
+impl Emit for All<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    fn emit(&self, out: &mut Emitter) {
+        out.block("{}", |out| {
+            for (name, module) in self.0 {
+                out.entry(name, module);
+            }
+        });
+    }
+}

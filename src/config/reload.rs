@@ -1,0 +1,320 @@
+//! The configuration in force: loaded at start, replaced as a whole by a reload.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use tokio::sync::Notify;
+use tracing::{debug, error, info, warn};
+
+use super::LoadOptions;
+use crate::logging;
+use crate::metrics::own::{ModuleCounters, Own};
+use crate::probers::{self, Module};
+
+/// One loaded configuration. Whoever holds it is not disturbed by a reload.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// By name.
+    pub modules: BTreeMap<String, Loaded>,
+    /// The whole configuration as `/config` shows it, without secrets.
+    pub yaml: String,
+    warnings: Vec<String>,
+}
+
+/// A module that can be probed with.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The module.
+    pub module: Arc<Module>,
+    /// What is counted about its probes.
+    pub counters: Arc<ModuleCounters>,
+}
+
+/// Where the configuration comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// This file, which must exist.
+    File(PathBuf),
+    /// This file, or [`BUILT_IN`] as long as it does not exist.
+    FileOrBuiltIn(PathBuf),
+}
+
+/// The configuration that is used when there is none: the example of the repository.
+pub const BUILT_IN: &str = include_str!("../../config.example.yml");
+
+/// Why a configuration was not loaded: one line for each problem.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadError(pub Vec<String>);
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join("\n"))
+    }
+}
+
+/// The configuration in force, and how to replace it.
+#[derive(Debug)]
+pub struct Live {
+    source: Source,
+    strict: bool,
+    own: Arc<Own>,
+    current: RwLock<Arc<Snapshot>>,
+    /// The text of the last successful load; its lock makes loads take turns.
+    text: Mutex<Text>,
+    queue: tokio::sync::Mutex<()>,
+    triggered: Notify,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Text {
+    text: String,
+    is_built_in: bool,
+}
+
+impl Live {
+    /// Loads the configuration for the first time.
+    ///
+    /// # Errors
+    /// All problems of the file; nothing is logged.
+    pub fn load(source: Source, strict: bool, own: Arc<Own>) -> Result<Self, LoadError> {
+        let text = source.read(true)?;
+        let snapshot = compile(source.name(text.is_built_in), &text.text, strict, &own)?;
+        own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+        Ok(Self {
+            source,
+            strict,
+            own,
+            current: RwLock::new(Arc::new(snapshot)),
+            text: Mutex::new(text),
+            queue: tokio::sync::Mutex::default(),
+            triggered: Notify::new(),
+        })
+    }
+
+    /// The configuration in force now.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether no file was there and the built-in configuration is used.
+    pub fn is_built_in(&self) -> bool {
+        self.text.lock().unwrap_or_else(PoisonError::into_inner).is_built_in
+    }
+
+    /// Loads the configuration again. Reloads take turns; an unchanged text is a success.
+    ///
+    /// # Errors
+    /// All problems of the file, which are logged already; the old configuration stays in force.
+    pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
+        let _turn = self.queue.lock().await;
+        let live = Arc::clone(self);
+        // A large configuration takes a while, and running probes must not notice.
+        let result = tokio::task::spawn_blocking(move || live.reload_now()).await;
+        self.triggered.notify_waiters();
+        result.unwrap_or_else(|_| {
+            self.own.config.failed();
+            Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
+        })
+    }
+
+    /// Returns after the next reload, whoever asked for it.
+    pub async fn reloaded(&self) {
+        self.triggered.notified().await;
+    }
+
+    /// Logs the warnings about the configuration in force.
+    pub fn log_warnings(&self) {
+        for warning in &self.snapshot().warnings {
+            warn!("{warning}");
+        }
+    }
+
+    fn reload_now(&self) -> Result<(), LoadError> {
+        let mut last = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let loaded = self.source.read(last.is_built_in).and_then(|text| {
+            if text == *last {
+                return Ok(None);
+            }
+            let snapshot = compile(self.source.name(text.is_built_in), &text.text, self.strict, &self.own)?;
+            Ok(Some((text, snapshot)))
+        });
+        match loaded {
+            Ok(None) => {
+                debug!("Configuration is unchanged");
+                let warnings = self.snapshot().warnings.len();
+                self.own.config.succeeded(SystemTime::now(), warnings);
+            }
+            Ok(Some((text, snapshot))) => {
+                let warnings = snapshot.warnings.len();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+                *last = text;
+                self.own.config.succeeded(SystemTime::now(), warnings);
+                info!("Reloaded config file");
+                self.log_warnings();
+            }
+            Err(problems) => {
+                self.own.config.failed();
+                problems.log("Error reloading config");
+                return Err(problems);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LoadError {
+    /// Writes each problem as a line of its own to stderr, and one log line.
+    pub fn log(&self, message: &'static str) {
+        logging::write(self.0.iter().map(|line| format!("{line}\n")).collect());
+        let first = self.0.first().map_or("", String::as_str);
+        error!(err = first, problems = self.0.len(), "{message}");
+    }
+}
+
+impl Source {
+    fn path(&self) -> &Path {
+        match self {
+            Self::File(path) | Self::FileOrBuiltIn(path) => path,
+        }
+    }
+
+    fn name(&self, is_built_in: bool) -> String {
+        if is_built_in { "built-in configuration".to_owned() } else { self.path().display().to_string() }
+    }
+
+    /// `may_be_built_in`: whether a missing file is made up for; not once a file was loaded.
+    fn read(&self, may_be_built_in: bool) -> Result<Text, LoadError> {
+        match read(self.path()) {
+            Ok(text) => Ok(Text { text, is_built_in: false }),
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && may_be_built_in
+                    && matches!(self, Self::FileOrBuiltIn(_)) =>
+            {
+                Ok(Text { text: BUILT_IN.to_owned(), is_built_in: true })
+            }
+            Err(error) => Err(LoadError(vec![format!("{}: {error}", self.name(false))])),
+        }
+    }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(io::Error::other(format!("larger than {MAX_FILE_BYTES} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let valid = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
+        let line = 1 + valid.iter().filter(|byte| **byte == b'\n').count();
+        io::Error::other(format!("line {line} is not UTF-8"))
+    })
+}
+
+/// Ten thousand modules of a hundred lines each.
+const MAX_FILE_BYTES: u64 = 64 << 20;
+
+fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
+    let file = super::load(text, &LoadOptions { strict })
+        .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
+    let yaml = file.to_yaml();
+    let mut warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{name}:{warning}")).collect();
+    let modules = probers::compile_all(file);
+    let mut broken = Vec::new();
+    for module in modules.values() {
+        if let (Err(why), None, Some(_)) = (&module.prober, &module.written.unusable, module.written.prober) {
+            broken.push(format!("{name}: module {:?} cannot work: {why}", module.name));
+        }
+    }
+    if strict && !broken.is_empty() {
+        return Err(LoadError(broken));
+    }
+    warnings.append(&mut broken);
+    let mut counters = own.keep_modules(modules.keys().map(String::as_str));
+    let modules = modules.iter().map(|(name, module)| {
+        let counters = counters.remove(name.as_str()).unwrap_or_default();
+        (name.clone(), Loaded { module: Arc::clone(module), counters })
+    });
+    Ok(Snapshot { modules: modules.collect(), yaml, warnings })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct TempFile(PathBuf);
+
+    impl TempFile {
+        fn new(name: &str) -> Self {
+            Self(std::env::temp_dir().join(format!("heartbeat-{name}-{}.yml", std::process::id())))
+        }
+        fn write(&self, text: &str) {
+            std::fs::write(&self.0, text).unwrap();
+        }
+    }
+
+    impl Drop for TempFile {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    fn names(live: &Live) -> Vec<String> {
+        live.snapshot().modules.keys().cloned().collect()
+    }
+
+    #[tokio::test]
+    async fn a_bad_file_leaves_the_old_configuration_in_force() {
+        let file = TempFile::new("bad");
+        file.write("modules:\n  a: {prober: tcp}\n");
+        let live = Arc::new(Live::load(Source::File(file.0.clone()), false, Arc::default()).unwrap());
+        assert_eq!(names(&live), ["a"]);
+        let before = live.snapshot();
+        assert_eq!(live.reload().await, Ok(()));
+        assert!(Arc::ptr_eq(&before, &live.snapshot()), "an unchanged text is not parsed");
+
+        file.write("modules:\n  a: {prober: tcp, nonsense: 1}\n");
+        let problems = live.reload().await.unwrap_err();
+        assert_eq!(problems.0.len(), 1);
+        assert!(problems.0[0].starts_with(&format!("{}:2:", file.0.display())), "{problems}");
+        assert_eq!(names(&live), ["a"]);
+
+        file.write("modules:\n  b: {prober: tcp}\n");
+        assert_eq!(live.reload().await, Ok(()));
+        assert_eq!(names(&live), ["b"]);
+        assert_eq!(before.modules.len(), 1, "a running probe keeps its module");
+
+        std::fs::remove_file(&file.0).unwrap();
+        let problems = live.reload().await.unwrap_err();
+        assert_eq!(problems.0, [format!("{}: No such file or directory (os error 2)", file.0.display())]);
+        assert_eq!(names(&live), ["b"]);
+    }
+
+    #[tokio::test]
+    async fn the_built_in_configuration_steps_back_once_there_is_a_file() {
+        let file = TempFile::new("default");
+        let live =
+            Arc::new(Live::load(Source::FileOrBuiltIn(file.0.clone()), false, Arc::default()).unwrap());
+        assert!(live.is_built_in());
+        assert!(live.snapshot().modules.contains_key("http_2xx"));
+        assert_eq!(live.reload().await, Ok(()));
+        file.write("modules:\n  b: {prober: tcp}\n");
+        assert_eq!(live.reload().await, Ok(()));
+        assert_eq!((live.is_built_in(), names(&live)), (false, vec!["b".to_owned()]));
+        std::fs::remove_file(&file.0).unwrap();
+        assert!(live.reload().await.is_err());
+    }
+
+    #[test]
+    fn what_is_no_text_is_refused() {
+        let file = TempFile::new("latin");
+        std::fs::write(&file.0, b"modules:\n  \xe9: 1\n").unwrap();
+        let problems = Live::load(Source::File(file.0.clone()), false, Arc::default()).unwrap_err();
+        assert_eq!(problems.0, [format!("{}: line 2 is not UTF-8", file.0.display())]);
+    }
+}

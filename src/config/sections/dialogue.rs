@@ -1,0 +1,112 @@
+//! `query_response`: what to expect and what to send, step by step.
+
+use crate::config::bytes::Bytes;
+use crate::config::decode::{Context, Segment, quote};
+use crate::config::section::section;
+use crate::config::yaml::emit::{Emit, Emitter};
+use crate::config::yaml::tree::Mapping;
+use crate::regex::GoRegex;
+
+section! {
+    /// One step; its keys take effect in the order in which they stand here.
+    pub struct DialogueStep {
+        /// A line must match; written but empty, it matches any line.
+        expect: Option<GoRegex>,
+        /// These bytes must follow; not together with `expect`.
+        expect_bytes: Bytes,
+        /// Emits `probe_expect_info` with these labels when `expect` matched, even if empty.
+        labels: Option<Vec<Label>>,
+        /// A template if the step has `expect`, otherwise sent as it is.
+        send: Bytes,
+        /// Start TLS after sending.
+        starttls: bool,
+    }
+    check DialogueStep::validate
+}
+
+section! {
+    /// A label of `probe_expect_info`.
+    pub struct Label {
+        /// Its name.
+        name: String,
+        /// A template for its value.
+        value: String,
+    }
+}
+
+impl DialogueStep {
+    fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        if self.expect.is_some() && !self.expect_bytes.is_empty() {
+            ctx.error_here(
+                written.position_of("expect_bytes"),
+                "may have only one of expect and expect_bytes",
+            );
+        }
+        let labels = self.labels.as_deref().unwrap_or_default();
+        if self.expect.is_none() {
+            if !labels.is_empty() {
+                let path = ctx.key("labels");
+                ctx.note(written.position_of("labels"), format!("{path} has no effect without expect"));
+            }
+            return;
+        }
+        for (index, label) in labels.iter().enumerate() {
+            let at = written.position_of("labels");
+            let path = ctx.within(Segment::Key("labels"), |ctx| {
+                ctx.within(Segment::Index(index), |ctx| ctx.key("name"))
+            });
+            let (name, shown) = (&label.name, quote(&label.name));
+            let mangled = mangle(name);
+            if name.is_empty() || name.starts_with("__") {
+                ctx.breaks(
+                    at,
+                    format!("{path} must be a label name that does not begin with __, got {shown}"),
+                );
+            } else if labels[..index].iter().any(|earlier| mangle(&earlier.name) == mangled) {
+                ctx.breaks(at, format!("{path} repeats the label {shown}"));
+            } else if mangled != *name {
+                ctx.note(at, format!("{path} is exposed as {mangled}, got {shown}"));
+            }
+        }
+    }
+}
+
+/// The name in the text format: what a label name may not hold becomes `_`.
+fn mangle(name: &str) -> String {
+    let keep =
+        |index: usize, c: char| c == '_' || c.is_ascii_alphabetic() || (index > 0 && c.is_ascii_digit());
+    name.chars().enumerate().map(|(index, c)| if keep(index, c) { c } else { '_' }).collect()
+}
+
+/// Notes which keys of a dialogue a prober does not look at.
+pub(super) fn note_ignored<'t>(
+    steps: &[DialogueStep],
+    prober: &str,
+    written: &Mapping<'t>,
+    ctx: &mut Context<'t>,
+) {
+    for (index, step) in steps.iter().enumerate() {
+        let uses = [
+            ("expect_bytes", !step.expect_bytes.is_empty()),
+            ("labels", step.labels.is_some()),
+            ("starttls", step.starttls),
+        ];
+        for (key, used) in uses {
+            if used {
+                let path = ctx.within(Segment::Key("query_response"), |ctx| {
+                    ctx.within(Segment::Index(index), |ctx| ctx.key(key))
+                });
+                ctx.note(written.position_of("query_response"), format!("{path} has no effect in {prober}"));
+            }
+        }
+    }
+}
+
+impl Emit for GoRegex {
+    fn is_empty(&self) -> bool {
+        false
+    }
+    fn emit(&self, out: &mut Emitter) {
+        out.string(self.as_str());
+    }
+}

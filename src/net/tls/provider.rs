@@ -1,0 +1,217 @@
+//! The cryptography we offer and accept, and the names the field gives to it.
+//!
+//! Orders follow the Go client, because many servers let the client's order decide and the
+//! negotiated suite is a metric.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
+
+use aws_lc_rs::signature::{
+    RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use rustls::SignatureScheme;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
+use webpki::aws_lc_rs as algorithms;
+
+/// A protocol version, as configured or as negotiated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TlsVersion {
+    /// RFC 2246.
+    Tls10,
+    /// RFC 4346.
+    Tls11,
+    /// RFC 5246.
+    Tls12,
+    /// RFC 8446.
+    Tls13,
+}
+
+impl TlsVersion {
+    /// The name in `probe_tls_version_info`, such as `TLS 1.3`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Tls10 => "TLS 1.0",
+            Self::Tls11 => "TLS 1.1",
+            Self::Tls12 => "TLS 1.2",
+            Self::Tls13 => "TLS 1.3",
+        }
+    }
+
+    /// The version with this number on the wire (RFC 8446 §4.2.1).
+    pub(super) fn from_wire(number: u16) -> Option<Self> {
+        match number {
+            0x0301 => Some(Self::Tls10),
+            0x0302 => Some(Self::Tls11),
+            0x0303 => Some(Self::Tls12),
+            0x0304 => Some(Self::Tls13),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// IANA name of a cipher suite such as `TLS_AES_128_GCM_SHA256`; `0xHHHH` if it has none here.
+pub(super) fn cipher_name(number: u16) -> Cow<'static, str> {
+    let Some(name) = rustls::CipherSuite::from(number).as_str() else {
+        return Cow::Owned(format!("{number:#06X}").replacen("0X", "0x", 1));
+    };
+    match name.strip_prefix("TLS13_") {
+        Some(rest) => Cow::Owned(format!("TLS_{rest}")),
+        None => Cow::Borrowed(name),
+    }
+}
+
+/// What every handshake uses.
+///
+/// Only the key share of the first group is computed ahead. X25519MLKEM768 is not offered: named
+/// without a key share, a server that prefers it asks for a second ClientHello, and the handshake
+/// we measure would take one round trip more than it has to.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        Arc::new(CryptoProvider {
+            cipher_suites: vec![
+                cipher_suite::TLS13_AES_128_GCM_SHA256,
+                cipher_suite::TLS13_AES_256_GCM_SHA384,
+                cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+                cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+                cipher_suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+                cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+                cipher_suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+                cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+                cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+            ],
+            kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+            signature_verification_algorithms: SIGNATURES,
+            ..default_provider()
+        })
+    });
+    Arc::clone(&PROVIDER)
+}
+
+/// Signatures we can check: those of the library, but PKCS #1 with SHA-256 and SHA-512 from
+/// 1024 bits on, as Go has it. The cryptographic library has nothing below 2048 bits for PSS, so a
+/// server with a smaller key can only be verified under TLS 1.2.
+pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        algorithms::ECDSA_P256_SHA256,
+        algorithms::ECDSA_P256_SHA384,
+        algorithms::ECDSA_P256_SHA512,
+        algorithms::ECDSA_P384_SHA256,
+        algorithms::ECDSA_P384_SHA384,
+        algorithms::ECDSA_P384_SHA512,
+        algorithms::ECDSA_P521_SHA256,
+        algorithms::ECDSA_P521_SHA384,
+        algorithms::ECDSA_P521_SHA512,
+        algorithms::ED25519,
+        algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        RSA_PKCS1_1024_SHA256,
+        algorithms::RSA_PKCS1_2048_8192_SHA384,
+        RSA_PKCS1_1024_SHA512,
+        algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
+        algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
+        algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
+    ],
+    mapping: &[
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[algorithms::ECDSA_P256_SHA256, algorithms::ECDSA_P384_SHA256, algorithms::ECDSA_P521_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[algorithms::ECDSA_P384_SHA384, algorithms::ECDSA_P256_SHA384, algorithms::ECDSA_P521_SHA384],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP521_SHA512,
+            &[algorithms::ECDSA_P521_SHA512, algorithms::ECDSA_P384_SHA512, algorithms::ECDSA_P256_SHA512],
+        ),
+        (SignatureScheme::ED25519, &[algorithms::ED25519]),
+        (SignatureScheme::RSA_PSS_SHA256, &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA384, &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
+        (SignatureScheme::RSA_PSS_SHA512, &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
+        (SignatureScheme::RSA_PKCS1_SHA256, &[RSA_PKCS1_1024_SHA256]),
+        (SignatureScheme::RSA_PKCS1_SHA384, &[algorithms::RSA_PKCS1_2048_8192_SHA384]),
+        (SignatureScheme::RSA_PKCS1_SHA512, &[RSA_PKCS1_1024_SHA512]),
+    ],
+};
+
+const RSA_PKCS1_1024_SHA256: &dyn SignatureVerificationAlgorithm = &ShortRsa {
+    signature: alg_id::RSA_PKCS1_SHA256,
+    algorithm: &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
+};
+
+const RSA_PKCS1_1024_SHA512: &dyn SignatureVerificationAlgorithm = &ShortRsa {
+    signature: alg_id::RSA_PKCS1_SHA512,
+    algorithm: &RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
+};
+
+/// PKCS #1 signatures by RSA keys of 1024 to 8192 bits.
+struct ShortRsa {
+    signature: AlgorithmIdentifier,
+    algorithm: &'static dyn VerificationAlgorithm,
+}
+
+impl fmt::Debug for ShortRsa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ShortRsa").field(&self.signature).finish()
+    }
+}
+
+impl SignatureVerificationAlgorithm for ShortRsa {
+    fn verify_signature(
+        &self,
+        public_key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        UnparsedPublicKey::new(self.algorithm, public_key)
+            .verify(message, signature)
+            .map_err(|_| InvalidSignature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        alg_id::RSA_ENCRYPTION
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.signature
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_have_their_registered_names() {
+        let cases = [
+            (0x1301, "TLS_AES_128_GCM_SHA256"),
+            (0x1302, "TLS_AES_256_GCM_SHA384"),
+            (0x1303, "TLS_CHACHA20_POLY1305_SHA256"),
+            (0xc02b, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"),
+            (0xcca8, "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256"),
+            (0x002f, "TLS_RSA_WITH_AES_128_CBC_SHA"),
+            (0x0a0a, "0x0A0A"),
+        ];
+        for (number, name) in cases {
+            assert_eq!(cipher_name(number), name);
+        }
+    }
+
+    #[test]
+    fn versions_have_the_names_of_go() {
+        let names: Vec<_> =
+            (0x0300..=0x0305).map(|number| TlsVersion::from_wire(number).map(TlsVersion::name)).collect();
+        assert_eq!(names, [None, Some("TLS 1.0"), Some("TLS 1.1"), Some("TLS 1.2"), Some("TLS 1.3"), None]);
+    }
+}

@@ -1,0 +1,278 @@
+//! From what a module says about TLS to what a handshake needs.
+
+use std::fmt;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::client::Resumption;
+use rustls::{ClientConfig, SupportedProtocolVersion};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::error::TlsError;
+use super::provider::{self, TlsVersion};
+use super::roots::Roots;
+use super::verify::{ConnectionVerifier, ExpectedName};
+
+/// Bytes of a certificate or key file. The bundle of a whole operating system has 0.3 MB.
+const MAX_PEM_BYTES: u64 = 8 * 1024 * 1024;
+
+/// What a module says about TLS (`tls_config:`), already typed.
+#[derive(Clone, Debug, Default)]
+pub struct TlsSettings {
+    /// Trusted certificates; `None` means those of the system.
+    pub ca: Option<PemSource>,
+    /// Our certificate, followed by its intermediates. Needs `key`.
+    pub cert: Option<PemSource>,
+    /// The key of `cert`: PKCS #8, PKCS #1 or SEC 1.
+    pub key: Option<PemSource>,
+    /// Name to ask for and to verify, instead of the name of the target.
+    pub server_name: Option<String>,
+    /// Verify and report, but accept whatever the verdict is.
+    pub insecure_skip_verify: bool,
+    /// Defaults to TLS 1.2. Versions before that are never offered.
+    pub min_version: Option<TlsVersion>,
+    /// Defaults to TLS 1.3.
+    pub max_version: Option<TlsVersion>,
+    /// Application protocols in order of preference (RFC 7301); none offers none.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// Where PEM text comes from. Debug output never shows the text, because it may be a key.
+#[derive(Clone)]
+pub enum PemSource {
+    /// The text itself.
+    Inline(String),
+    /// A file, read again when it changes.
+    File(PathBuf),
+}
+
+impl fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Inline(_) => f.write_str("Inline(<secret>)"),
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+        }
+    }
+}
+
+impl PemSource {
+    fn read(&self) -> Result<Vec<u8>, TlsError> {
+        match self {
+            Self::Inline(text) => Ok(text.as_bytes().to_vec()),
+            Self::File(path) => read_limited(path).map_err(|source| file_error(path, source)),
+        }
+    }
+
+    /// An error about the content. `what` names it for text without a file.
+    fn unusable(&self, what: &str, why: &str) -> TlsError {
+        match self {
+            Self::Inline(_) => TlsError::Settings(format!("tls_config.{what}: {why}")),
+            Self::File(path) => {
+                let source = io::Error::new(io::ErrorKind::InvalidData, why);
+                file_error(path, source)
+            }
+        }
+    }
+}
+
+fn file_error(path: &Path, source: io::Error) -> TlsError {
+    TlsError::File { path: path.to_owned(), source }
+}
+
+fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
+    use io::Read as _;
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(MAX_PEM_BYTES + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length <= MAX_PEM_BYTES) {
+        Ok(bytes)
+    } else {
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 8 MiB"))
+    }
+}
+
+/// Identity of a file's content, as far as one `stat` can tell. The inode is part of it because
+/// files are often replaced by renaming, with the old time stamp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct FileStamp {
+    size: u64,
+    modified: (i64, i64),
+    inode: u64,
+}
+
+impl From<Metadata> for FileStamp {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            size: metadata.size(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+            inode: metadata.ino(),
+        }
+    }
+}
+
+/// Stamps of the CA, certificate and key files; `None` for what is not a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamps([Option<FileStamp>; 3]);
+
+impl Stamps {
+    /// Costs one `stat` for each file, some microseconds, too little to leave the runtime for.
+    pub(super) fn now(settings: &TlsSettings) -> Result<Self, TlsError> {
+        let stamp = |source: &Option<PemSource>| match source {
+            Some(PemSource::File(path)) => match fs::metadata(path) {
+                Ok(metadata) => Ok(Some(FileStamp::from(metadata))),
+                Err(source) => Err(file_error(path, source)),
+            },
+            _ => Ok(None),
+        };
+        Ok(Self([stamp(&settings.ca)?, stamp(&settings.cert)?, stamp(&settings.key)?]))
+    }
+}
+
+/// Settings with their files read; good as long as the stamps stay the same.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) stamps: Stamps,
+    pub(super) roots: Arc<Roots>,
+    /// Complete but for the verifier, which each connection brings itself.
+    pub(super) config: ClientConfig,
+}
+
+impl Loaded {
+    /// Reads the files. `stamps` were taken before, so that a change in between is seen later.
+    pub(super) fn load(settings: &TlsSettings, stamps: Stamps) -> Result<Self, TlsError> {
+        let versions = versions(settings)?;
+        let roots = match &settings.ca {
+            Some(source) => Arc::new(load_roots(source)?),
+            None => Roots::system(),
+        };
+        let placeholder = ConnectionVerifier {
+            roots: Arc::clone(&roots),
+            name: ExpectedName::Unknown,
+            enforce: true,
+            record: Arc::default(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider::provider())
+            .with_protocol_versions(&versions)
+            .map_err(|error| TlsError::Settings(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(placeholder));
+        let mut config = match (&settings.cert, &settings.key) {
+            (Some(cert), Some(key)) => builder
+                .with_client_auth_cert(load_chain(cert)?, load_key(key)?)
+                .map_err(|error| key.unusable("key", &error.to_string()))?,
+            (None, None) => builder.with_no_client_auth(),
+            (Some(_), None) => {
+                return Err(TlsError::Settings("tls_config: cert without key".to_owned()));
+            }
+            (None, Some(_)) => {
+                return Err(TlsError::Settings("tls_config: key without cert".to_owned()));
+            }
+        };
+        config.alpn_protocols.clone_from(&settings.alpn);
+        // A probe measures a full handshake, and wants to see the certificate every time.
+        config.resumption = Resumption::disabled();
+        Ok(Self { stamps, roots, config })
+    }
+}
+
+fn versions(settings: &TlsSettings) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
+    if let (Some(min), Some(max)) = (settings.min_version, settings.max_version)
+        && max < min
+    {
+        let text = format!("tls_config: max_version {max} is below min_version {min}");
+        return Err(TlsError::Settings(text));
+    }
+    let min = settings.min_version.unwrap_or(TlsVersion::Tls12);
+    let max = settings.max_version.unwrap_or(TlsVersion::Tls13);
+    let versions: Vec<_> =
+        [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)]
+            .into_iter()
+            .filter(|(version, _)| (min..=max).contains(version))
+            .map(|(_, supported)| supported)
+            .collect();
+    if versions.is_empty() {
+        let text = format!("{max} is allowed at most, this build has TLS 1.2 and TLS 1.3");
+        return Err(TlsError::VersionOrCipher(text));
+    }
+    Ok(versions)
+}
+
+fn load_roots(source: &PemSource) -> Result<Roots, TlsError> {
+    let pem = source.read()?;
+    // What is no readable certificate is passed over, as in Go, as long as one is left.
+    let roots = Roots::new(CertificateDer::pem_slice_iter(&pem).filter_map(Result::ok));
+    if roots.is_empty() {
+        return Err(source.unusable("ca", "there is no usable certificate in it"));
+    }
+    Ok(roots)
+}
+
+fn load_chain(source: &PemSource) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let pem = source.read()?;
+    let chain = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| source.unusable("cert", &error.to_string()))?;
+    if chain.is_empty() {
+        return Err(source.unusable("cert", "there is no certificate in it"));
+    }
+    Ok(chain)
+}
+
+fn load_key(source: &PemSource) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let pem = source.read()?;
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| source.unusable("key", &error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inline_text_is_never_printed() {
+        let settings = TlsSettings {
+            key: Some(PemSource::Inline("hunter2".to_owned())),
+            ca: Some(PemSource::File("/etc/ca.pem".into())),
+            ..TlsSettings::default()
+        };
+        let text = format!("{settings:?}");
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("Inline(<secret>)"), "{text}");
+        assert!(text.contains("/etc/ca.pem"), "{text}");
+    }
+
+    #[test]
+    fn versions_follow_the_defaults_of_go() {
+        use TlsVersion::{Tls10, Tls11, Tls12, Tls13};
+        let cases = [
+            (None, None, Ok("TLS13 TLS12")),
+            (Some(Tls10), None, Ok("TLS13 TLS12")),
+            (Some(Tls13), None, Ok("TLS13")),
+            (None, Some(Tls12), Ok("TLS12")),
+            (Some(Tls12), Some(Tls12), Ok("TLS12")),
+            (Some(Tls13), Some(Tls12), Err("tls_config: max_version TLS 1.2 is below min_version TLS 1.3")),
+            (
+                None,
+                Some(Tls11),
+                Err("no TLS version or cipher suite in common: \
+                     TLS 1.1 is allowed at most, this build has TLS 1.2 and TLS 1.3"),
+            ),
+        ];
+        for (min_version, max_version, want) in cases {
+            let settings = TlsSettings { min_version, max_version, ..TlsSettings::default() };
+            let got = versions(&settings)
+                .map(|versions| {
+                    let names: Vec<_> = versions
+                        .iter()
+                        .map(|version| format!("{:?}", version.version).replace("v1_", "1"))
+                        .collect();
+                    names.join(" ")
+                })
+                .map_err(|error| error.to_string());
+            let want = want.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(got, want, "{min_version:?} to {max_version:?}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! One connection for one request: HTTP/1.1 over hyper, HTTP/2 over h2, driven inside the probe's own future.
+//!
+//! Nothing is spawned and nothing is pooled: dropping a value of this module closes its socket.
+
+use std::error::Error as _;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::net::tls::{self, TlsStream};
+use crate::runner::{Phase, ProbeError, Reason};
+
+/// What the bytes of a request travel over.
+pub enum Stream {
+    /// TCP alone.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// A request ready for the wire.
+pub struct Request {
+    /// Method, URI and headers; HTTP/1.1 wants the origin form, HTTP/2 the absolute form.
+    pub head: hyper::http::request::Parts,
+    /// The body, empty for none.
+    pub body: Bytes,
+}
+
+/// Status, headers and the body still to come.
+pub struct Response {
+    /// Version, status and headers.
+    pub head: hyper::http::response::Parts,
+    /// When its first byte arrived; for HTTP/2 when its headers were complete.
+    pub first_byte: Instant,
+    /// Whether the headers were the end of the response (HTTP/2 only).
+    pub ended: bool,
+    body: Incoming,
+}
+
+enum Incoming {
+    Http1(hyper::body::Incoming, Driver<Http1Connection>),
+    Http2(h2::RecvStream, Driver<Http2Connection>),
+}
+
+type Http1Connection = http1::Connection<TokioIo<Tap>, Full<Bytes>>;
+type Http2Connection = h2::client::Connection<Stream, Bytes>;
+
+/// Header lines accepted in a response; Go limits only their total size.
+const MAX_HEADERS: usize = 512;
+/// Bytes of header accepted in a response.
+const MAX_HEADER_BYTES: usize = 1 << 20;
+/// Flow-control window of HTTP/2, so that a large body is not slowed down by round trips of ours.
+const HTTP2_WINDOW: u32 = 4 << 20;
+
+/// Sends a request over HTTP/1.1 and waits for the response's headers.
+///
+/// # Errors
+/// What went wrong on the wire, with its reason.
+pub async fn http1(stream: Stream, request: Request, peer: &str) -> Result<Response, ProbeError> {
+    let first_byte = Arc::new(OnceLock::new());
+    let tap = Tap { stream, first_byte: Arc::clone(&first_byte) };
+    let (mut sender, connection) = http1::Builder::new()
+        .title_case_headers(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEADER_BYTES)
+        .handshake(TokioIo::new(tap))
+        .await
+        .map_err(|error| explain(Phase::Processing, peer, error))?;
+    let mut driver = Driver::new(connection);
+    let request = hyper::Request::from_parts(request.head, Full::new(request.body));
+    let sent = driver.run(sender.send_request(request)).await;
+    let (head, body) = sent.map_err(|error| explain(Phase::Processing, peer, error))?.into_parts();
+    let first_byte = first_byte.get().copied().unwrap_or_else(Instant::now);
+    Ok(Response { head, first_byte, ended: false, body: Incoming::Http1(body, driver) })
+}
+
+/// Sends a request over HTTP/2 and waits for the response's headers.
+///
+/// # Errors
+/// What went wrong on the wire, with its reason.
+pub async fn http2(stream: Stream, request: Request, peer: &str) -> Result<Response, ProbeError> {
+    let complain = |error| explain_h2(Phase::Processing, peer, error);
+    let (sender, connection) = h2::client::Builder::new()
+        .enable_push(false)
+        .initial_window_size(HTTP2_WINDOW)
+        .initial_connection_window_size(HTTP2_WINDOW)
+        .max_header_list_size(MAX_HEADER_BYTES as u32)
+        .handshake::<_, Bytes>(stream)
+        .await
+        .map_err(complain)?;
+    let mut driver = Driver::new(connection);
+    let mut sender = driver.run(sender.ready()).await.map_err(complain)?;
+    let has_body = !request.body.is_empty();
+    let head = hyper::Request::from_parts(request.head, ());
+    let (response, mut outgoing) = sender.send_request(head, !has_body).map_err(complain)?;
+    if has_body {
+        outgoing.send_data(request.body, true).map_err(complain)?;
+    }
+    let (head, body) = driver.run(response).await.map_err(complain)?.into_parts();
+    let ended = body.is_end_stream();
+    Ok(Response { head, first_byte: Instant::now(), ended, body: Incoming::Http2(body, driver) })
+}
+
+impl Response {
+    /// The next piece of the body, `None` at its end.
+    ///
+    /// # Errors
+    /// The body stopped before its announced end, or broke the protocol.
+    pub async fn chunk(&mut self, peer: &str) -> Option<Result<Bytes, ProbeError>> {
+        match &mut self.body {
+            Incoming::Http1(body, driver) => loop {
+                match driver.run(body.frame()).await? {
+                    Ok(frame) => match frame.into_data() {
+                        Ok(data) => return Some(Ok(data)),
+                        Err(_trailers) => {}
+                    },
+                    Err(error) => return Some(Err(explain(Phase::Transfer, peer, error))),
+                }
+            },
+            Incoming::Http2(body, driver) => match driver.run(body.data()).await? {
+                Ok(data) => {
+                    // Only fails for a stream that has ended, where capacity no longer matters.
+                    let _ = body.flow_control().release_capacity(data.len());
+                    Some(Ok(data))
+                }
+                Err(error) => Some(Err(explain_h2(Phase::Transfer, peer, error))),
+            },
+        }
+    }
+}
+
+/// Polls a connection while something else waits for what the connection brings.
+struct Driver<C>(Option<Pin<Box<C>>>);
+
+impl<C: Future> Driver<C> {
+    fn new(connection: C) -> Self {
+        Self(Some(Box::pin(connection)))
+    }
+
+    async fn run<F: Future>(&mut self, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(output);
+            }
+            let Some(connection) = &mut self.0 else { return Poll::Pending };
+            if connection.as_mut().poll(cx).is_ready() {
+                // Its errors reach the future through its own channel.
+                self.0 = None;
+            }
+            future.as_mut().poll(cx)
+        })
+        .await
+    }
+}
+
+fn explain(phase: Phase, peer: &str, error: hyper::Error) -> ProbeError {
+    if let Some(cause) = io_cause(&error) {
+        return explain_io(phase, peer, cause);
+    }
+    let (reason, what) = if error.is_incomplete_message() {
+        (Reason::Closed, "closed the connection before the response was complete")
+    } else if error.is_parse_too_large() {
+        (Reason::TooLarge, "sent a header that is too large")
+    } else if error.is_parse() || error.is_body_write_aborted() {
+        (Reason::Protocol, "did not answer with valid HTTP")
+    } else if error.is_canceled() || error.is_closed() {
+        (Reason::Closed, "closed the connection")
+    } else {
+        (Reason::Protocol, "broke the HTTP exchange")
+    };
+    ProbeError::new(phase, reason, format!("{peer} {what}")).caused_by(error)
+}
+
+fn explain_h2(phase: Phase, peer: &str, error: h2::Error) -> ProbeError {
+    match error.get_io() {
+        Some(cause) => explain_io(phase, peer, copy(cause)),
+        None => ProbeError::new(phase, Reason::Protocol, format!("{peer} broke the HTTP/2 exchange"))
+            .caused_by(error),
+    }
+}
+
+/// An error of the stream below HTTP: of TLS, when an alert arrives late, or of TCP.
+fn explain_io(phase: Phase, peer: &str, cause: io::Error) -> ProbeError {
+    match tls::classify_io(&cause) {
+        Some(error) => crate::probers::tls_report::error(phase, peer, error),
+        None => ProbeError::io(phase, peer, cause),
+    }
+}
+
+fn io_cause(error: &hyper::Error) -> Option<io::Error> {
+    let mut next = error.source();
+    while let Some(cause) = next {
+        if let Some(cause) = cause.downcast_ref::<io::Error>() {
+            return Some(copy(cause));
+        }
+        next = cause.source();
+    }
+    None
+}
+
+/// An owned error of the same kind and text; the original belongs to the library's error.
+fn copy(error: &io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(code) => io::Error::from_raw_os_error(code),
+        None => match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(tls) => io::Error::new(error.kind(), tls.clone()),
+            None => io::Error::new(error.kind(), error.to_string()),
+        },
+    }
+}
+
+/// Notes when the first byte of the response arrives, before HTTP has parsed anything.
+struct Tap {
+    stream: Stream,
+    first_byte: Arc<OnceLock<Instant>>,
+}
+
+impl AsyncRead for Tap {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.first_byte.get_or_init(Instant::now);
+        }
+        result
+    }
+}
+
+impl AsyncWrite for Tap {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, data),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+            Self::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, data),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Opening the TCP connection of a hop, counted for the exporter's own metrics.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::metrics::own::{DialCounters, DialFailure};
+use crate::net::connect;
+use crate::runner::{Phase, ProbeError, Reason, Run};
+
+/// Longest time a TLS handshake may take even when the probe has more, as in the peer (Go's client limit).
+const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long the first family may take before the other is tried beside it (RFC 8305 §5, Go's value).
+const FALLBACK_DELAY: Duration = Duration::from_millis(300);
+
+/// The first address that accepts a connection.
+///
+/// The first hop has exactly one address, the one that was selected and is reported. Later hops may
+/// have several; those of the first one's family are tried in turn, those of the other after a pause
+/// or when the first family has failed.
+///
+/// # Errors
+/// The error of the address that failed last.
+pub async fn first_that_answers<'a>(
+    run: &Run<'a>,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, Open<'a>), ProbeError> {
+    let dials = &run.net.dials;
+    dials.attempted();
+    let result = match addresses {
+        [only] => connect::tcp(*only, None).await.map_err(|error| (*only, error)),
+        several => race(several).await,
+    };
+    match result {
+        Ok(stream) => {
+            dials.established();
+            Ok((stream, Open(dials)))
+        }
+        Err((address, error)) => {
+            dials.failed(match error.kind() {
+                io::ErrorKind::ConnectionRefused => DialFailure::Refused,
+                io::ErrorKind::TimedOut => DialFailure::Timeout,
+                _ => DialFailure::Unknown,
+            });
+            Err(ProbeError::io(Phase::Connect, address, error))
+        }
+    }
+}
+
+async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, (SocketAddr, io::Error)> {
+    let Some(first) = addresses.first() else {
+        return Err((SocketAddr::from(([0; 4], 0)), io::ErrorKind::AddrNotAvailable.into()));
+    };
+    let (preferred, others): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        addresses.iter().partition(|address| address.is_ipv4() == first.is_ipv4());
+    let preferred = in_turn(&preferred);
+    if others.is_empty() {
+        return preferred.await;
+    }
+    tokio::pin!(preferred);
+    let fallback = in_turn(&others);
+    tokio::select! {
+        result = &mut preferred => match result {
+            Ok(stream) => return Ok(stream),
+            Err(_) => return fallback.await,
+        },
+        () = tokio::time::sleep(FALLBACK_DELAY) => {}
+    }
+    tokio::pin!(fallback);
+    tokio::select! {
+        result = &mut preferred => match result {
+            Ok(stream) => Ok(stream),
+            Err(_) => fallback.await,
+        },
+        result = &mut fallback => match result {
+            Ok(stream) => Ok(stream),
+            Err(_) => preferred.await,
+        },
+    }
+}
+
+async fn in_turn(addresses: &[SocketAddr]) -> Result<TcpStream, (SocketAddr, io::Error)> {
+    let mut last = None;
+    for address in addresses {
+        match connect::tcp(*address, None).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = Some((*address, error)),
+        }
+    }
+    Err(last.unwrap_or_else(|| (SocketAddr::from(([0; 4], 0)), io::ErrorKind::AddrNotAvailable.into())))
+}
+
+/// A connection that counts as open until this is dropped, at the end of its probe.
+pub struct Open<'a>(&'a DialCounters);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
+/// Lets a handshake run for at most [`HANDSHAKE_LIMIT`]; the probe's own deadline is the caller's.
+///
+/// # Errors
+/// The limit passed.
+pub async fn limit_handshake<F: Future>(run: &Run<'_>, handshake: F) -> Result<F::Output, ProbeError> {
+    if run.deadline.saturating_duration_since(std::time::Instant::now()) <= HANDSHAKE_LIMIT {
+        return Ok(handshake.await);
+    }
+    tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| {
+        let why = format!("the TLS handshake took longer than {} s", HANDSHAKE_LIMIT.as_secs());
+        ProbeError::new(Phase::Tls, Reason::Deadline, why)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_dead_address_is_passed_over() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let alive = listener.local_addr().unwrap();
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let gone6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, gone.port()));
+        for addresses in [vec![gone, alive], vec![gone6, alive], vec![alive, gone6]] {
+            assert_eq!(race(&addresses).await.unwrap().peer_addr().unwrap(), alive);
+        }
+        let (address, error) = race(&[gone, gone6]).await.unwrap_err();
+        assert_eq!((address, error.kind()), (gone6, io::ErrorKind::ConnectionRefused));
+    }
+}

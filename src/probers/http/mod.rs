@@ -1,0 +1,530 @@
+//! Probes an HTTP server: one request, its redirects, and the checks on the final response.
+//!
+//! The order of things is the peer's: resolve, send, follow redirects; then status, headers, body, CEL,
+//! version and TLS checks on the final response. [`Progress`] holds what is known so far and is turned
+//! into samples even when the deadline cuts the exchange short.
+
+mod body;
+mod checks;
+mod compile;
+mod connection;
+mod cookies;
+mod dial;
+mod phases;
+mod redirect;
+mod request;
+mod url;
+
+use std::borrow::Cow;
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
+
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Version};
+
+use self::body::{Body, Compression};
+use self::checks::HeaderCheck;
+use self::connection::{Response, Stream};
+use self::cookies::Jar;
+use self::redirect::{MAX_REDIRECTS, Rule};
+use self::request::{Outgoing, Template};
+use self::url::{Redirect, Scheme, Url};
+use super::{Prober, tls_report};
+use crate::config::{self, CelProgram};
+use crate::logging::Level;
+use crate::metrics::names;
+use crate::net::resolve::{self, Address, Preference};
+use crate::net::tls::{TlsClient, TlsFacts};
+use crate::regex::GoRegex;
+use crate::runner::{Elapsed, Phase, ProbeError, Reason, Report, Run};
+
+/// A module of `prober: http`, ready to run.
+#[derive(Debug)]
+pub struct Http {
+    preference: Preference,
+    follow_redirects: bool,
+    template: Template,
+    /// `server_name` of the module, for the first host only.
+    server_name: Option<String>,
+    tls: TlsClient,
+    compression: Compression,
+    body_limit: Option<u64>,
+    valid_status: Vec<i64>,
+    valid_versions: Vec<String>,
+    header_matches: Vec<HeaderCheck>,
+    header_not_matches: Vec<HeaderCheck>,
+    body_matches: Vec<GoRegex>,
+    body_not_matches: Vec<GoRegex>,
+    cel_matches: Option<CelProgram>,
+    cel_not_matches: Option<CelProgram>,
+    fail_if_ssl: bool,
+    fail_if_not_ssl: bool,
+}
+
+impl Prober for Http {
+    fn compile(module: &config::Module) -> Result<Self, String> {
+        compile::compile(module)
+    }
+
+    async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        let mut progress = Progress::default();
+        let outcome = run.within(self.exchange(run, report, &mut progress)).await;
+        let result = outcome.unwrap_or_else(|Elapsed| Err(ProbeError::deadline(report.phase())));
+        // A check that failed before the deadline is the reason, not the deadline.
+        let result = match progress.failure.take() {
+            Some(first) => Err(first),
+            None => result,
+        };
+        self.write(progress, report);
+        result
+    }
+
+    fn hostname_conflict(&self, hostname: &str) -> Option<String> {
+        let host = self.template.host.as_deref()?;
+        (host != hostname).then(|| {
+            format!("the module sets the header Host to {host:?}, which conflicts with hostname={hostname:?}")
+        })
+    }
+
+    fn accepts(&self, target: &str) -> bool {
+        Url::parse_target(target).is_ok_and(|url| !url.host.is_empty())
+    }
+}
+
+/// What is known about the exchange so far.
+#[derive(Default)]
+struct Progress<'a> {
+    open: Vec<dial::Open<'a>>,
+    requested: bool,
+    hops: Vec<phases::Hop>,
+    redirects: u32,
+    status: u16,
+    version: Option<Version>,
+    is_tls: bool,
+    content_length: i64,
+    body_length: u64,
+    last_modified: Option<SystemTime>,
+    regex_failed: bool,
+    cel_failed: bool,
+    facts: Option<TlsFacts>,
+    failure: Option<ProbeError>,
+}
+
+impl Progress<'_> {
+    /// Keeps the first failure; later checks still run, because their metrics are wanted.
+    fn fail(&mut self, report: &mut Report, error: ProbeError) {
+        report.log(Level::Error, "Check failed", || {
+            vec![("reason", error.reason.to_string()), ("err", error.chain())]
+        });
+        self.failure.get_or_insert(error);
+    }
+
+    fn hop(&mut self) -> &mut phases::Hop {
+        if self.hops.is_empty() {
+            self.hops.push(phases::Hop::default());
+        }
+        let last = self.hops.len() - 1;
+        &mut self.hops[last]
+    }
+}
+
+/// The hop that is about to be made.
+struct Next {
+    url: Url,
+    addresses: Vec<SocketAddr>,
+    host: String,
+    server_name: String,
+    referer: Option<String>,
+}
+
+impl Http {
+    async fn exchange<'a>(
+        &self,
+        run: &Run<'a>,
+        report: &mut Report,
+        progress: &mut Progress<'a>,
+    ) -> Result<(), ProbeError> {
+        let url = Url::parse_target(run.target)
+            .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?;
+        let address = resolve::select(run, report, &url.host, self.preference).await?;
+        let lookup = report.total(Phase::Resolve);
+        report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", lookup);
+
+        let mut outgoing = self.template.start(&url).await?;
+        for phase in ["connect", "tls", "processing", "transfer"] {
+            report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
+        }
+        progress.requested = true;
+        let mut next = self.first(run, &url, address);
+        let mut jar = Jar::default();
+        loop {
+            progress.hops.push(phases::Hop::default());
+            let response = self.send(run, report, progress, &next, &outgoing, &jar).await?;
+            let Some(to) = self.redirect(report, progress, &response, &next, &url, &mut outgoing)? else {
+                let peer = next.host;
+                return self.judge(run, report, progress, response, &peer).await;
+            };
+            for cookie in response.head.headers.get_all(header::SET_COOKIE) {
+                jar.store(&next.url, &String::from_utf8_lossy(cookie.as_bytes()), SystemTime::now());
+            }
+            next = self.follow(run, report, progress, to, next, (&url, address)).await?;
+        }
+    }
+
+    fn first(&self, run: &Run<'_>, url: &Url, address: Address) -> Next {
+        let configured = run.hostname.or(self.template.host.as_deref());
+        let named = configured.map(without_port).unwrap_or(&url.host);
+        Next {
+            host: configured.unwrap_or(&url.authority).to_owned(),
+            server_name: self.server_name.as_deref().unwrap_or(named).to_owned(),
+            addresses: vec![address.with_port(url.port)],
+            referer: None,
+            url: url.clone(),
+        }
+    }
+
+    /// Opens the connection, sends the request, waits for the response's headers.
+    async fn send<'a>(
+        &self,
+        run: &Run<'a>,
+        report: &mut Report,
+        progress: &mut Progress<'a>,
+        next: &Next,
+        outgoing: &Outgoing,
+        jar: &Jar,
+    ) -> Result<Response, ProbeError> {
+        progress.facts = None;
+        let started = report.begin(Phase::Connect);
+        report.log(Level::Debug, "Making HTTP request", || {
+            let address = next.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
+            vec![
+                ("url", next.url.with_host(&next.url.host)),
+                ("host", next.host.clone()),
+                ("address", address),
+            ]
+        });
+        let (tcp, open) = dial::first_that_answers(run, &next.addresses).await?;
+        progress.open.push(open);
+        let connected = Instant::now();
+        report.end_at(connected);
+        progress.hop().connect = Some((started, connected));
+        let mut http2 = false;
+        let stream = match next.url.scheme {
+            Scheme::Http => Stream::Plain(tcp),
+            Scheme::Https => {
+                let started = report.begin(Phase::Tls);
+                let handshake = self.tls.handshake(tcp, &next.server_name);
+                let (result, facts) = dial::limit_handshake(run, handshake).await?;
+                let done = Instant::now();
+                report.end_at(done);
+                progress.hop().tls = Some((started, done));
+                http2 = facts.alpn.as_deref() == Some(b"h2");
+                progress.facts = Some(facts);
+                let stream = result.map_err(|error| tls_report::error(Phase::Tls, &next.host, error))?;
+                Stream::Tls(Box::new(stream))
+            }
+        };
+        let hop = request::Hop {
+            url: &next.url,
+            host: &next.host,
+            cookies: jar.header(&next.url),
+            referer: next.referer.as_deref(),
+            http2,
+        };
+        let request = outgoing.build(&hop, &self.template.removed)?;
+        progress.hop().ready = Some(report.begin(Phase::Processing));
+        let response = if http2 {
+            connection::http2(stream, request, &next.host).await?
+        } else {
+            connection::http1(stream, request, &next.host).await?
+        };
+        report.end_at(response.first_byte);
+        progress.hop().first_byte = Some(response.first_byte);
+        Ok(response)
+    }
+
+    /// Where the response leads, if it is a redirect that is followed.
+    fn redirect(
+        &self,
+        report: &mut Report,
+        progress: &mut Progress<'_>,
+        response: &Response,
+        here: &Next,
+        first: &Url,
+        outgoing: &mut Outgoing,
+    ) -> Result<Option<Redirect>, ProbeError> {
+        let Some((rule, location)) = redirect::of(response.head.status, &response.head.headers) else {
+            return Ok(None);
+        };
+        if rule == Rule::Repeat && !self.template.can_resend() {
+            return Ok(None);
+        }
+        progress.redirects += 1;
+        let location = String::from_utf8_lossy(location).into_owned();
+        let to = here
+            .url
+            .join(&location)
+            .map_err(|why| ProbeError::new(Phase::Processing, Reason::Redirect, why))?;
+        if !self.follow_redirects || progress.redirects > MAX_REDIRECTS {
+            report.log(Level::Info, "Received redirect, not followed", || vec![("location", location)]);
+            return Ok(None);
+        }
+        report.log(Level::Info, "Received redirect", || vec![("location", location)]);
+        if rule == Rule::Get {
+            outgoing.become_get();
+        }
+        let (Redirect::Relative(url) | Redirect::Absolute(url)) = &to;
+        if !redirect::keeps_credentials(&first.host, &url.host) {
+            outgoing.drop_credentials();
+        }
+        Ok(Some(to))
+    }
+
+    /// Prepares the hop that a redirect leads to.
+    async fn follow<'a>(
+        &self,
+        run: &Run<'a>,
+        report: &mut Report,
+        progress: &mut Progress<'a>,
+        to: Redirect,
+        before: Next,
+        (first, address): (&Url, Address),
+    ) -> Result<Next, ProbeError> {
+        let went_plain = before.url.scheme == Scheme::Https;
+        let referer = |next: &Url| {
+            let is_first = before.url.authority == first.authority;
+            let host =
+                if is_first { Cow::Owned(address.ip.to_string()) } else { Cow::Borrowed(&*before.url.host) };
+            (!went_plain || next.scheme == Scheme::Https).then(|| before.url.with_host(&host))
+        };
+        match to {
+            Redirect::Relative(url) => Ok(Next { referer: referer(&url), url, ..before }),
+            Redirect::Absolute(url) => {
+                let is_home = url.host.eq_ignore_ascii_case(&first.host);
+                let addresses = if is_home {
+                    vec![address.with_port(url.port)]
+                } else {
+                    let started = report.begin(Phase::Resolve);
+                    let found = run.net.resolver.lookup_all(&url.host, self.preference).await;
+                    progress.hops.push(phases::Hop { resolve: started.elapsed(), ..phases::Hop::default() });
+                    report.end();
+                    found?.into_iter().map(|address| address.with_port(url.port)).collect()
+                };
+                let same_place = is_home && url.port == first.port;
+                let server_name =
+                    if same_place { self.first(run, first, address).server_name } else { url.host.clone() };
+                Ok(Next { referer: referer(&url), host: url.authority.clone(), server_name, addresses, url })
+            }
+        }
+    }
+
+    /// Reads the final response and checks it; the first failure is the probe's reason.
+    async fn judge<'a>(
+        &self,
+        run: &Run<'a>,
+        report: &mut Report,
+        progress: &mut Progress<'a>,
+        mut response: Response,
+        peer: &str,
+    ) -> Result<(), ProbeError> {
+        let is_tls = progress.facts.is_some();
+        let headers = std::mem::take(&mut response.head.headers);
+        let status = response.head.status.as_u16();
+        progress.status = status;
+        progress.version = Some(response.head.version);
+        progress.is_tls = is_tls;
+        progress.content_length = self.content_length(&headers, &response);
+        progress.last_modified = last_modified(&headers);
+        report.log(Level::Debug, "Received HTTP response", || vec![("status_code", status.to_string())]);
+
+        if let Err(error) = checks::status(status, &self.valid_status) {
+            progress.fail(report, error);
+        } else if let Err(error) = checks::headers(&headers, &self.header_matches, &self.header_not_matches) {
+            progress.regex_failed = true;
+            progress.fail(report, error);
+        }
+        let has_regex = !self.body_matches.is_empty() || !self.body_not_matches.is_empty();
+        let has_cel = self.cel_matches.is_some() || self.cel_not_matches.is_some();
+        let is_wanted = progress.failure.is_none() && (has_regex || has_cel);
+
+        report.begin(Phase::Transfer);
+        let expected = u64::try_from(progress.content_length).ok();
+        // A HEAD response announces a length and has no body to be decompressed.
+        let is_empty = self.template.method == Method::HEAD || matches!(status, 204 | 304);
+        let compression = if is_empty { Compression::Identity } else { self.compression };
+        let mut body = Body::new(compression, self.body_limit, is_wanted, expected);
+        let read = self.read(&mut response, &mut body, progress, peer).await;
+        progress.body_length = body.length();
+        drop(response);
+        if let Err(error) = read {
+            progress.regex_failed |= is_wanted && has_regex;
+            progress.cel_failed |= is_wanted && has_cel && !has_regex;
+            progress.fail(report, error);
+        } else if is_wanted {
+            self.check_body(run, report, progress, body.into_kept()).await;
+        }
+        progress.hop().end = Some(Instant::now());
+        report.end();
+
+        if !self.valid_versions.is_empty() {
+            let version = version_name(progress.version);
+            if !self.valid_versions.iter().any(|valid| valid == version) {
+                let why = format!("{version} is not among {}", self.valid_versions.join(", "));
+                progress.fail(report, ProbeError::new(Phase::Check, Reason::HttpVersion, why));
+            }
+        }
+        if is_tls && self.fail_if_ssl {
+            let why = "the final response came over TLS and fail_if_ssl is set";
+            progress.fail(report, ProbeError::new(Phase::Check, Reason::TlsPresent, why));
+        }
+        if !is_tls && self.fail_if_not_ssl {
+            let why = "the final response did not come over TLS and fail_if_not_ssl is set";
+            progress.fail(report, ProbeError::new(Phase::Check, Reason::TlsAbsent, why));
+        }
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        response: &mut Response,
+        body: &mut Body,
+        progress: &mut Progress<'_>,
+        peer: &str,
+    ) -> Result<(), ProbeError> {
+        while let Some(chunk) = response.chunk(peer).await {
+            let pushed = body.push(&chunk?);
+            // Counted as it comes, for a deadline in the middle of it.
+            progress.body_length = body.length();
+            pushed?;
+        }
+        body.finish()
+    }
+
+    async fn check_body(
+        &self,
+        run: &Run<'_>,
+        report: &mut Report,
+        progress: &mut Progress<'_>,
+        body: Vec<u8>,
+    ) {
+        if let Err(error) = checks::body(&body, &self.body_matches, &self.body_not_matches) {
+            progress.regex_failed = true;
+            progress.fail(report, error);
+            return;
+        }
+        if self.cel_matches.is_none() && self.cel_not_matches.is_none() {
+            return;
+        }
+        if let Err(why) = self.check_cel(run, body).await {
+            progress.cel_failed = true;
+            progress.fail(report, ProbeError::new(Phase::Check, Reason::Cel, why));
+        }
+    }
+
+    /// Evaluates off the event loop, since an expression over a large document may take long.
+    async fn check_cel(&self, _run: &Run<'_>, body: Vec<u8>) -> Result<(), String> {
+        let programs = [(self.cel_matches.clone(), true), (self.cel_not_matches.clone(), false)];
+        let judge = move || {
+            let document =
+                serde_json::from_slice(&body).map_err(|error| format!("the body is not JSON: {error}"))?;
+            for (program, fails_if) in programs {
+                let Some(program) = program else { continue };
+                let verdict = program.evaluate(&document).map_err(|error| error.to_string())?;
+                if verdict == fails_if {
+                    let verb = if verdict { "holds" } else { "does not hold" };
+                    return Err(format!("the CEL expression {:?} {verb} for the body", program.source()));
+                }
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(judge).await.unwrap_or_else(|error| Err(error.to_string()))
+    }
+
+    fn content_length(&self, headers: &HeaderMap, response: &Response) -> i64 {
+        let status = response.head.status;
+        if matches!(status.as_u16(), 204 | 304) || (response.ended && self.template.method != Method::HEAD) {
+            return 0;
+        }
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            return -1;
+        }
+        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+        announced.and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
+    }
+
+    /// Turns what is known into samples; runs whatever happened before.
+    fn write(&self, progress: Progress<'_>, report: &mut Report) {
+        let samples = &mut report.samples;
+        samples.set(names::PROBE_HTTP_STATUS_CODE, u32::from(progress.status));
+        samples.set(names::PROBE_HTTP_CONTENT_LENGTH, progress.content_length);
+        samples.set(names::PROBE_HTTP_UNCOMPRESSED_BODY_LENGTH, progress.body_length);
+        samples.set(names::PROBE_HTTP_REDIRECTS, progress.redirects);
+        samples.set(names::PROBE_HTTP_SSL, progress.is_tls);
+        samples.set(names::PROBE_HTTP_VERSION, version_number(progress.version));
+        samples.set(names::PROBE_FAILED_DUE_TO_REGEX, progress.regex_failed);
+        if self.cel_matches.is_some() || self.cel_not_matches.is_some() {
+            samples.set(names::PROBE_FAILED_DUE_TO_CEL, progress.cel_failed);
+        }
+        if let Some(Ok(since)) =
+            progress.last_modified.map(|time| time.duration_since(SystemTime::UNIX_EPOCH))
+        {
+            samples.set(names::PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS, since.as_secs());
+        }
+        if progress.requested {
+            for hop in &progress.hops {
+                hop.add_to(samples);
+            }
+        }
+        if let Some(facts) = &progress.facts {
+            tls_report::write(report, facts, tls_report::Families::HTTP);
+        }
+    }
+}
+
+/// Redirect targets and names are compared and verified without their port.
+fn without_port(host: &str) -> &str {
+    match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => match host.rsplit_once(':') {
+            Some((name, _)) if !name.contains(':') => name,
+            _ => host,
+        },
+    }
+}
+
+fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(header::LAST_MODIFIED)?.to_str().ok()?).ok()
+}
+
+fn version_name(version: Option<Version>) -> &'static str {
+    match version {
+        Some(Version::HTTP_10) => "HTTP/1.0",
+        Some(Version::HTTP_11) => "HTTP/1.1",
+        Some(Version::HTTP_2) => "HTTP/2.0",
+        Some(Version::HTTP_3) => "HTTP/3.0",
+        _ => "HTTP/0.9",
+    }
+}
+
+fn version_number(version: Option<Version>) -> f64 {
+    match version {
+        Some(Version::HTTP_10) => 1.0,
+        Some(Version::HTTP_11) => 1.1,
+        Some(Version::HTTP_2) => 2.0,
+        Some(Version::HTTP_3) => 3.0,
+        _ => 0.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_of_a_host_header_is_no_part_of_the_name() {
+        let cases = [("a.test:443", "a.test"), ("a.test", "a.test"), ("[::1]:443", "::1"), ("::1", "::1")];
+        for (host, want) in cases {
+            assert_eq!(without_port(host), want);
+        }
+    }
+}

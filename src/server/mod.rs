@@ -1,0 +1,153 @@
+//! The HTTP server: which path leads where. Answers never contain anything a reply could be hurt by.
+
+mod admin;
+mod connection;
+mod debug;
+pub mod external_url;
+mod gzip;
+pub mod listen;
+mod outcomes;
+mod probe;
+mod probe_log;
+mod query;
+mod reply;
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
+
+use crate::config::reload::Live;
+use crate::logging::{Format, Level};
+use crate::metrics::own::Own;
+use crate::net::Net;
+use crate::runner::history::History;
+
+pub use external_url::Paths;
+pub use outcomes::Outcomes;
+pub use reply::Reply;
+
+/// Everything a request can need; one for the process.
+#[derive(Debug)]
+pub struct Server {
+    /// The configuration in force.
+    pub live: Arc<Live>,
+    /// What probes share.
+    pub net: Net,
+    /// The last probes.
+    pub history: History,
+    /// What this process counts about itself.
+    pub own: Arc<Own>,
+    /// Which outcomes of probes are worth a log line.
+    pub outcomes: Outcomes,
+    /// Where the pages are.
+    pub paths: Paths,
+    /// Seconds kept of the scrape timeout.
+    pub timeout_offset: f64,
+    /// Threshold of the log lines of probes.
+    pub log_prober: Level,
+    /// Format of the log lines of probes.
+    pub log_format: Format,
+}
+
+impl Server {
+    /// Answers one request. A body is never read; a method matters only to reloads.
+    pub async fn answer(&self, request: &Parts) -> Reply {
+        let path = request.uri.path();
+        let path = match clean(path) {
+            Cow::Borrowed(path) => path,
+            Cow::Owned(cleaned) => {
+                return reply::redirect(StatusCode::MOVED_PERMANENTLY, &with_query(&cleaned, request));
+            }
+        };
+        // Paths are compared decoded. An escape that is broken matches nothing.
+        let path = match path.contains('%').then(|| query::decode(&path.replace('+', "%2B"))) {
+            None => Cow::Borrowed(path),
+            Some(Some(decoded)) => Cow::Owned(decoded),
+            Some(None) => return reply::not_found(),
+        };
+        let Some(page) = path.strip_prefix(self.paths.prefix()) else {
+            return self.outside(&path, request);
+        };
+        match page {
+            "probe" => probe::answer(self, request).await,
+            "metrics" => admin::metrics(self, request),
+            "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
+            "logs" => admin::logs(self, request),
+            "-/reload" => admin::reload(self, request).await,
+            "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
+            "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
+            "" => admin::index(self),
+            _ => reply::not_found(),
+        }
+    }
+
+    /// A path that does not begin with the prefix; reached only when there is one.
+    fn outside(&self, path: &str, request: &Parts) -> Reply {
+        if path == "/" {
+            return reply::redirect(StatusCode::FOUND, self.paths.external_url());
+        }
+        match self.paths.prefix().strip_suffix('/') {
+            Some(bare) if bare == path && request.method != Method::CONNECT => {
+                let location = with_query(self.paths.prefix(), request);
+                reply::redirect(StatusCode::MOVED_PERMANENTLY, &location)
+            }
+            _ => reply::not_found(),
+        }
+    }
+}
+
+fn with_query(path: &str, request: &Parts) -> String {
+    match request.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
+}
+
+/// A path without empty, `.` and `..` parts; borrowed when there are none.
+fn clean(path: &str) -> Cow<'_, str> {
+    let parts = || path.split('/').skip(1);
+    let last = parts().count().saturating_sub(1);
+    let is_dirty = |(at, part): (usize, &str)| matches!(part, "." | "..") || (part.is_empty() && at != last);
+    if !path.starts_with('/') || !parts().enumerate().any(is_dirty) {
+        return Cow::Borrowed(path);
+    }
+    let mut kept = Vec::new();
+    for part in parts() {
+        match part {
+            "" | "." => {}
+            ".." => {
+                kept.pop();
+            }
+            part => kept.push(part),
+        }
+    }
+    let slash = if path.ends_with('/') && !kept.is_empty() { "/" } else { "" };
+    Cow::Owned(format!("/{}{slash}", kept.join("/")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_cleaned_as_go_does() {
+        for path in ["/", "/probe", "/-/healthy", "/p/", "", "*", "/a.b/..c"] {
+            assert!(matches!(clean(path), Cow::Borrowed(same) if same == path), "{path}");
+        }
+        let cases = [
+            ("//", "/"),
+            ("//probe", "/probe"),
+            ("/x/../probe", "/probe"),
+            ("/./probe/", "/probe/"),
+            ("/p//", "/p/"),
+            ("/../..", "/"),
+            ("/a/b/..", "/a"),
+        ];
+        for (path, want) in cases {
+            assert_eq!(clean(path), want, "{path}");
+            assert!(matches!(clean(path), Cow::Owned(_)), "{path}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `/probe`: checks the request, runs the probe, answers with its metrics or its debug text.
+
+use std::sync::Arc;
+
+use hyper::header::HeaderName;
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, StatusCode};
+
+use super::reply::{self, Reply};
+use super::{Server, debug, probe_log, query};
+use crate::logging;
+use crate::metrics::text;
+use crate::probers::Module;
+use crate::runner::{self, budget};
+
+/// Answers a request for a probe. Only a bad request is an HTTP error; a failed probe is not.
+pub async fn answer(server: &Server, request: &Parts) -> Reply {
+    let query = Query::parse(request.uri.query().unwrap_or_default());
+    let snapshot = server.live.snapshot();
+    let Some(loaded) = snapshot.modules.get(&query.module) else {
+        server.own.unknown_modules.add();
+        let mut message = "Unknown module ".to_owned();
+        logging::quote(&mut message, &query.module);
+        return reply::error(StatusCode::BAD_REQUEST, &message);
+    };
+    let module = &loaded.module;
+    let timeout = match budget::parse_header(reply::header(&request.headers, &SCRAPE_TIMEOUT)) {
+        Ok(scrape) => budget::timeout(module.timeout(), scrape, server.timeout_offset),
+        Err(why) => {
+            let message = format!("Failed to parse timeout from Prometheus header: {why}");
+            return reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message);
+        }
+    };
+    if let Some(why) = query.refusal(module) {
+        return reply::error(StatusCode::BAD_REQUEST, &why);
+    }
+    let target = query.target_for(module);
+    let Query { hostname, debug, .. } = query;
+
+    let run = runner::Request {
+        module,
+        target: &target,
+        hostname: hostname.as_deref(),
+        timeout,
+        log_level: server.log_prober,
+    };
+    let in_flight = server.own.probes_in_flight.enter();
+    // Boxed, so that a connection at rest does not keep room for the largest prober.
+    let outcome = Box::pin(runner::run(run, &server.net)).await;
+    drop(in_flight);
+
+    loaded.counters.observe(outcome.is_success(), outcome.duration);
+    probe_log::to_stderr(server.log_format, module, &target, &outcome.report);
+    server.outcomes.observe(&module.name, &target, &outcome);
+    let module = Arc::clone(module);
+    if debug {
+        let text = debug::text(server.log_format, &module, &target, &outcome);
+        server.history.add(module, target, outcome);
+        return reply::ok(reply::TEXT, text);
+    }
+    let reply = exposition(&request.headers, &outcome);
+    server.history.add(module, target, outcome);
+    reply
+}
+
+fn exposition(request: &HeaderMap, outcome: &runner::Outcome) -> Reply {
+    reply::exposition(request, |out, exposition| {
+        text::write_samples(out, &outcome.report.samples, exposition.syntax, exposition.escaping);
+    })
+}
+
+/// Set by Prometheus on every scrape, in seconds.
+static SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
+
+/// Module when the request names none.
+const DEFAULT_MODULE: &str = "http_2xx";
+
+#[derive(Debug, PartialEq, Eq)]
+struct Query {
+    module: String,
+    target: String,
+    hostname: Option<String>,
+    debug: bool,
+}
+
+impl Query {
+    /// The first value of each parameter counts; empty is the same as absent.
+    fn parse(query: &str) -> Self {
+        let [mut module, mut target, mut hostname, mut debug] = [const { None }; 4];
+        for (name, value) in query::pairs(query) {
+            let slot: &mut Option<String> = match name.as_str() {
+                "module" => &mut module,
+                "target" => &mut target,
+                "hostname" => &mut hostname,
+                "debug" => &mut debug,
+                _ => continue,
+            };
+            slot.get_or_insert(value);
+        }
+        Self {
+            module: module.filter(|name| !name.is_empty()).unwrap_or_else(|| DEFAULT_MODULE.to_owned()),
+            target: target.unwrap_or_default(),
+            hostname: hostname.filter(|name| !name.is_empty()),
+            debug: debug.as_deref() == Some("true"),
+        }
+    }
+
+    /// Why this cannot be probed with that module.
+    fn refusal(&self, module: &Module) -> Option<String> {
+        if self.target.is_empty() {
+            return Some("Target parameter is missing".to_owned());
+        }
+        if module.written.prober.is_none() {
+            return Some("Unknown prober \"\"".to_owned());
+        }
+        module.prober.as_ref().ok()?.hostname_conflict(self.hostname.as_deref()?)
+    }
+
+    /// The target, decoded a second time if only that makes it one the prober takes.
+    fn target_for(&self, module: &Module) -> String {
+        let again = module
+            .prober
+            .as_ref()
+            .ok()
+            .filter(|prober| !prober.accepts(&self.target))
+            .and_then(|prober| query::decode(&self.target).filter(|target| prober.accepts(target)));
+        again.unwrap_or_else(|| self.target.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters() {
+        let query = |module: &str, target: &str, hostname: Option<&str>, debug| Query {
+            module: module.to_owned(),
+            target: target.to_owned(),
+            hostname: hostname.map(str::to_owned),
+            debug,
+        };
+        let cases = [
+            ("", query("http_2xx", "", None, false)),
+            ("module=&target=a&hostname=&debug=", query("http_2xx", "a", None, false)),
+            ("module=m&target=a&target=b&module=n", query("m", "a", None, false)),
+            ("target=&target=b", query("http_2xx", "", None, false)),
+            ("hostname=h&debug=true", query("http_2xx", "", Some("h"), true)),
+            ("debug=1", query("http_2xx", "", None, false)),
+            ("debug=TRUE&debug=true", query("http_2xx", "", None, false)),
+            ("target=http://a.test/?x=1%26y=2", query("http_2xx", "http://a.test/?x=1&y=2", None, false)),
+        ];
+        for (text, want) in cases {
+            assert_eq!(Query::parse(text), want, "{text}");
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Flags, exit codes, what goes to which stream, and the end of the process.
+
+use std::io::Read as _;
+use std::net::TcpListener;
+use std::time::Instant;
+
+use crate::support::exporter::{Dir, Exporter, Reply, run};
+
+const GOOD: &str = "modules:\n  m: {prober: tcp}\n";
+
+/// Exit code, stdout, stderr.
+fn result(dir: &Dir, args: &[&str]) -> (Option<i32>, String, String) {
+    let output = run(dir, args);
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn help_and_version_go_to_stdout() {
+    let dir = Dir::new();
+    let (code, version, stderr) = result(&dir, &["--version"]);
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    assert!(version.starts_with("heartbeat_exporter, version "), "{version}");
+    for flag in ["--help", "-h"] {
+        let (code, help, stderr) = result(&dir, &[flag]);
+        assert_eq!((code, stderr.as_str()), (Some(0), ""));
+        assert!(help.ends_with("[default: 5s]\n"), "{help}");
+        for name in [
+            "config.file",
+            "config.check",
+            "config.strict",
+            "config.enable-auto-reload",
+            "config.auto-reload-interval",
+            "timeout-offset",
+            "history.limit",
+            "log.level",
+            "log.format",
+            "log.prober",
+            "log.probe-outcomes",
+            "web.listen-address",
+            "web.systemd-socket",
+            "web.config.file",
+            "web.external-url",
+            "web.route-prefix",
+            "web.shutdown-grace",
+            "version",
+        ] {
+            assert!(help.contains(&format!("--{name}")), "{name}");
+        }
+    }
+}
+
+#[test]
+fn usage_errors_go_to_stderr() {
+    let dir = Dir::new();
+    for args in
+        [&["--no-such-flag"][..], &["--config.file"], &["x"], &["--config.check=true"], &["-config.check"]]
+    {
+        let (code, stdout, stderr) = result(&dir, args);
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{args:?}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+    }
+}
+
+#[test]
+fn a_check_loads_and_nothing_else() {
+    let dir = Dir::new();
+    dir.write("c.yml", GOOD);
+    dir.write("bad.yml", "modules:\n  m: {prober: tcp, nonsense: 1}\n");
+    dir.write("args", "--config.file=c.yml\n--config.check\n");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--web.listen-address={}", taken.local_addr().unwrap());
+    let good: [&[&str]; 5] = [
+        &["--config.file=c.yml", "--config.check"],
+        &["--config.file", "c.yml", "--config.check", &listen],
+        &["--config.file=c.yml", "--config.check", "--web.config.file=none.yml"],
+        &["--config.file=c.yml", "--config.check", "--web.external-url='x'"],
+        &["@args"],
+    ];
+    for args in good {
+        let (code, stdout, stderr) = result(&dir, args);
+        assert_eq!((code, stdout.as_str()), (Some(0), ""), "{args:?}: {stderr}");
+        assert!(stderr.contains("level=INFO"), "{stderr}");
+    }
+    let (code, _, stderr) = result(&dir, &["--config.file=bad.yml", "--config.check"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.lines().any(|line| line.starts_with("bad.yml:2:")), "{stderr}");
+    assert!(stderr.contains("level=ERROR"), "{stderr}");
+    let (code, _, stderr) = result(&dir, &["--config.file=none.yml", "--config.check"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("none.yml: No such file or directory (os error 2)\n"), "{stderr}");
+    let (code, _, stderr) = result(&dir, &["--config.file=.", "--config.check"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains(".: Is a directory (os error 21)\n"), "{stderr}");
+}
+
+#[test]
+fn without_a_file_the_default_is_read_or_the_built_in_one_used() {
+    let dir = Dir::new();
+    let (code, _, stderr) = result(&dir, &["--config.check"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("There is no blackbox.yml here; the built-in configuration is used"), "{stderr}");
+    dir.write("blackbox.yml", "modules:\n  m: {prober: tcp, nonsense: 1}\n");
+    let (code, _, stderr) = result(&dir, &["--config.check"]);
+    assert_eq!(code, Some(1));
+    assert!(stderr.contains("\nblackbox.yml:2:"), "{stderr}");
+}
+
+#[test]
+fn what_cannot_work_ends_the_start() {
+    let dir = Dir::new();
+    dir.write("c.yml", GOOD);
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("--web.listen-address={}", taken.local_addr().unwrap());
+    let free = "--web.listen-address=127.0.0.1:0";
+    let cases: [(&[&str], &str); 7] = [
+        (&[&listen], "Address already in use"),
+        (&["--web.listen-address=nonsense"], "missing port"),
+        (
+            &["--web.listen-address=vsock://:9115", "--web.external-url=http://x/"],
+            "vsock sockets are not supported",
+        ),
+        (&["--web.systemd-socket"], "--web.external-url is needed"),
+        (&["--web.systemd-socket", "--web.external-url=http://x/"], "systemd passed no sockets"),
+        (&[free, "--web.external-url='http://x/'"], "must not begin or end with a quote"),
+        (&[free, "--web.config.file=w.yml"], "--web.config.file is not supported by this version"),
+    ];
+    for (args, want) in cases {
+        let mut all = vec!["--config.file=c.yml"];
+        all.extend(args);
+        let (code, _, stderr) = result(&dir, &all);
+        assert_eq!(code, Some(1), "{args:?}: {stderr}");
+        assert!(stderr.contains(want), "{args:?}: {stderr}");
+        assert!(stderr.lines().last().unwrap().contains("level=ERROR"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_bad_probe_log_level_is_only_a_warning() {
+    let dir = Dir::new();
+    dir.write("c.yml", GOOD);
+    let (code, _, stderr) = result(&dir, &["--config.file=c.yml", "--config.check", "--log.prober=loud"]);
+    assert_eq!(code, Some(0));
+    assert!(stderr.contains("level=WARN"), "{stderr}");
+}
+
+#[test]
+fn json_lines() {
+    let exporter = Exporter::start(GOOD, &["--log.format=json", "--log.level=INFO"]);
+    let line = exporter.wait_for_log("Listening on");
+    assert!(line.starts_with("{\"time\":\"") && line.ends_with("\"}"), "{line}");
+    assert!(line.contains(",\"level\":\"INFO\",\"source\":\"app.rs:"), "{line}");
+}
+
+#[test]
+fn a_signal_ends_the_process_with_status_0() {
+    for name in ["TERM", "INT"] {
+        let mut exporter = Exporter::start(GOOD, &[]);
+        exporter.signal(name);
+        assert_eq!(exporter.wait().code(), Some(0), "{name}");
+        assert!(exporter.log().iter().any(|line| line.contains(&format!("signal=SIG{name}"))));
+    }
+}
+
+/// A module whose probes wait for a server that says nothing.
+const SILENT: &str = "modules:\n  m: {prober: http, timeout: 9s}\n";
+
+#[test]
+fn running_probes_end_within_the_grace_period() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = format!("/probe?module=m&target=http://{}/", target.local_addr().unwrap());
+    let mut exporter = Exporter::start(SILENT, &[]);
+    let mut probe = exporter.send("GET", &path, &[]);
+    let (peer, _) = target.accept().unwrap();
+    exporter.signal("TERM");
+    exporter.wait_for_log("Stopping");
+    drop(peer);
+    let mut raw = Vec::new();
+    probe.read_to_end(&mut raw).unwrap();
+    assert!(Reply::parse(&raw).text().contains("\nprobe_success 0\n"));
+    assert_eq!(exporter.wait().code(), Some(0));
+}
+
+#[test]
+fn the_grace_period_and_patience_are_limited() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = format!("/probe?module=m&target=http://{}/", target.local_addr().unwrap());
+    for (args, signals) in [(&["--web.shutdown-grace=100ms"][..], 1), (&[], 2)] {
+        let mut exporter = Exporter::start(SILENT, args);
+        let _probe = exporter.send("GET", &path, &[]);
+        let _peer = target.accept().unwrap();
+        let begun = Instant::now();
+        exporter.signal("TERM");
+        exporter.wait_for_log("Stopping");
+        for _ in 1..signals {
+            exporter.signal("TERM");
+        }
+        assert_eq!(exporter.wait().code(), Some(0));
+        assert!(begun.elapsed().as_secs_f64() < 3.0);
+    }
+}

@@ -1,0 +1,79 @@
+//! A certificate authority and what it issues, made for each test.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
+
+/// A root that issues server certificates.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: String,
+}
+
+/// Which years a certificate is valid in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// From [`BEGIN`] to [`END`].
+    Now,
+    /// Ended long ago.
+    Past,
+}
+
+/// Begin of [`Validity::Now`], 2020-01-01, as unix time.
+pub const BEGIN: f64 = 1_577_836_800.0;
+/// End of [`Validity::Now`], 2040-01-01, as unix time.
+pub const END: f64 = 2_208_988_800.0;
+
+impl Authority {
+    /// A root valid from 2020 to 2045.
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = named("Test Root");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2045, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// The root as a YAML value for `ca`.
+    pub fn yaml(&self) -> String {
+        format!("{:?}", self.pem)
+    }
+
+    /// Settings of a server with a certificate for these names and addresses.
+    pub fn issue(&self, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).unwrap();
+        params.distinguished_name = named("leaf");
+        let (begin, end) = match validity {
+            Validity::Now => (2020, 2040),
+            Validity::Past => (2001, 2002),
+        };
+        params.not_before = date_time_ymd(begin, 1, 1);
+        params.not_after = date_time_ymd(end, 1, 1);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            );
+        Arc::new(config.unwrap())
+    }
+}
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common_name);
+    name
+}

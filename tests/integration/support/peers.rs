@@ -1,0 +1,216 @@
+//! Servers that follow a script, on free ports of the loopback interface.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+/// What a server does next with a connection. After the last one it waits for the client to close.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// Writes all at once.
+    Say(Vec<u8>),
+    /// Writes byte for byte.
+    Drip(Vec<u8>),
+    /// Reads exactly these bytes, or closes.
+    Hear(Vec<u8>),
+    /// Reads a query with its length in front, and answers with what the function makes of it.
+    Answer(fn(&[u8]) -> Vec<u8>),
+    /// As `Answer`, but byte for byte.
+    DripAnswer(fn(&[u8]) -> Vec<u8>),
+    /// Does a TLS handshake.
+    StartTls(Arc<ServerConfig>),
+    /// Ends its own direction.
+    Close,
+    /// Breaks the connection; has to be the last act.
+    Reset,
+}
+
+/// Says text.
+pub fn say(text: &str) -> Act {
+    Act::Say(text.into())
+}
+
+/// Hears text.
+pub fn hear(text: &str) -> Act {
+    Act::Hear(text.into())
+}
+
+/// A running server; stops when dropped.
+#[derive(Debug)]
+pub struct Peer {
+    /// Where it listens.
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Vec<u8>>>,
+    task: JoinHandle<()>,
+}
+
+impl Peer {
+    /// Plays the script on every connection to 127.0.0.1.
+    pub async fn tcp(script: Vec<Act>) -> Self {
+        Self::tcp_on("127.0.0.1:0", script).await
+    }
+
+    /// Plays the script on every connection.
+    pub async fn tcp_on(address: &str, script: Vec<Act>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let log = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(play(stream, script.clone(), Arc::clone(&log)));
+            }
+        });
+        Self { address, heard, task }
+    }
+
+    /// Sends what `answer` makes of each datagram.
+    pub async fn udp(answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        Self::udp_on("127.0.0.1:0", answer).await
+    }
+
+    /// Sends what `answer` makes of each datagram.
+    pub async fn udp_on(address: &str, answer: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> Self {
+        let socket = UdpSocket::bind(address).await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let heard = Arc::<Mutex<Vec<u8>>>::default();
+        let log = Arc::clone(&heard);
+        let task = tokio::spawn(async move {
+            let mut datagram = [0; 2048];
+            while let Ok((length, from)) = socket.recv_from(&mut datagram).await {
+                log.lock().unwrap().extend_from_slice(&datagram[..length]);
+                for answer in answer(&datagram[..length]) {
+                    socket.send_to(&answer, from).await.unwrap();
+                }
+            }
+        });
+        Self { address, heard, task }
+    }
+
+    /// The address as a target.
+    pub fn target(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// Everything received so far in [`Act::Hear`], [`Act::Answer`] and datagrams.
+    pub fn heard(&self) -> Vec<u8> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// An address where nothing listens, neither over TCP nor over UDP.
+pub async fn closed_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// An address that leaves connections half open: its queue is full and nobody accepts.
+pub struct HalfOpen {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl HalfOpen {
+    /// Fills the queue.
+    pub async fn new() -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut queued = Vec::new();
+        // The kernel drops further requests; it repeats ours only after a second.
+        while let Ok(stream) = tokio::time::timeout(QUEUE_IS_FULL, TcpStream::connect(address)).await {
+            queued.push(stream.unwrap());
+        }
+        Self { address, _listener: listener, _queued: queued }
+    }
+}
+
+/// Connecting over the loopback interface takes less.
+const QUEUE_IS_FULL: std::time::Duration = std::time::Duration::from_millis(100);
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn play(stream: TcpStream, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
+    stream.set_nodelay(true).unwrap();
+    if matches!(script.last(), Some(Act::Reset)) {
+        stream.set_zero_linger().unwrap();
+    }
+    let mut stream: Box<dyn Stream> = Box::new(stream);
+    for act in script {
+        if matches!(act, Act::Reset) {
+            return;
+        }
+        if let Act::StartTls(config) = act {
+            match TlsAcceptor::from(config).accept(stream).await {
+                Ok(encrypted) => stream = Box::new(encrypted),
+                Err(_) => return,
+            }
+        } else if perform(&mut stream, act, &log).await.is_err() {
+            return;
+        }
+    }
+    // What the client sends now does not matter, only when it stops.
+    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
+}
+
+async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -> io::Result<()> {
+    match act {
+        Act::Say(bytes) => stream.write_all(&bytes).await?,
+        Act::Drip(bytes) => drip(stream, bytes).await?,
+        Act::Hear(want) => {
+            let mut got = vec![0; want.len()];
+            stream.read_exact(&mut got).await?;
+            log.lock().unwrap().extend_from_slice(&got);
+            if got != want {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+        Act::Answer(answer) => {
+            let answer = answer(&query(stream, log).await?);
+            stream.write_all(&answer).await?;
+        }
+        Act::DripAnswer(answer) => {
+            let answer = answer(&query(stream, log).await?);
+            drip(stream, answer).await?;
+        }
+        Act::Close => stream.shutdown().await?,
+        Act::StartTls(_) | Act::Reset => unreachable!("done by the caller"),
+    }
+    stream.flush().await
+}
+
+async fn drip(stream: &mut Box<dyn Stream>, bytes: Vec<u8>) -> io::Result<()> {
+    for byte in bytes {
+        stream.write_all(&[byte]).await?;
+        stream.flush().await?;
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
+
+/// Reads a message with its length in front.
+async fn query(stream: &mut Box<dyn Stream>, log: &Mutex<Vec<u8>>) -> io::Result<Vec<u8>> {
+    let length = stream.read_u16().await?;
+    let mut query = vec![0; usize::from(length)];
+    stream.read_exact(&mut query).await?;
+    let mut log = log.lock().unwrap();
+    log.extend_from_slice(&length.to_be_bytes());
+    log.extend_from_slice(&query);
+    Ok(query)
+}

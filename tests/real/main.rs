@@ -1,0 +1,11 @@
+//! The exporter against the programs it meets in production. Each test starts what it needs on loopback
+//! and stops it again; `tests/install-real-parts.sh` makes the programs available.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod dns; //        unbound: UDP, TCP, TLS, zones and validators
+mod icmp; //       the kernel's own echo replies and errors, in network namespaces
+mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
+mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
+mod smtp; //       STARTTLS with the module of config.example.yml
+mod support;

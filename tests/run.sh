@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# All tests. Needs Debian or its like, and root or sudo: see tests/install-real-parts.sh.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+tests/install-real-parts.sh
+
+echo "run: unit and integration tests"
+cargo test --locked
+
+# Tests that make network namespaces or open raw sockets run as root.
+if [ "$(id -u)" != 0 ]; then
+  host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
+  export "CARGO_TARGET_${host}_RUNNER=sudo --non-interactive --preserve-env"
+fi
+echo "run: tests against real servers, in network namespaces, with Prometheus 2 and 3"
+cargo test --locked --lib --tests -- --ignored --test-threads=2
+
+echo "run: alerting rules and example configuration of Prometheus"
+for major in 2 3; do
+  promtool=${CARGO_TARGET_DIR:-target}/real-parts/prometheus$major/promtool
+  "$promtool" check config prometheus.example.yml
+  "$promtool" check rules alerting-rules/*.yml
+  "$promtool" test rules alerting-rules/tests/*.yml
+done
+
+echo "run: all tests passed"
