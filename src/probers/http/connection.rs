@@ -66,8 +66,14 @@ const HTTP2_WINDOW: u32 = 4 << 20;
 ///
 /// # Errors
 /// What went wrong on the wire, with its reason.
-pub async fn http1(stream: Stream, request: Request, peer: &str) -> Result<Response, ProbeError> {
-    let first_byte = Arc::new(OnceLock::new());
+///
+/// `first_byte` is set when the peer's first byte arrives, also when no response comes of it.
+pub async fn http1(
+    stream: Stream,
+    request: Request,
+    peer: &str,
+    first_byte: Arc<OnceLock<Instant>>,
+) -> Result<Response, ProbeError> {
     let tap = Tap { stream, first_byte: Arc::clone(&first_byte) };
     let (mut sender, connection) = http1::Builder::new()
         .title_case_headers(true)

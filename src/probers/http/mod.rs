@@ -17,6 +17,7 @@ mod url;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use hyper::header::{self, HeaderMap};
@@ -95,6 +96,8 @@ impl Prober for Http {
 #[derive(Default)]
 struct Progress<'a> {
     open: Vec<dial::Open<'a>>,
+    /// First byte of the hop that is running over HTTP/1.
+    first_byte: Arc<OnceLock<Instant>>,
     requested: bool,
     hops: Vec<phases::Hop>,
     redirects: u32,
@@ -117,6 +120,17 @@ impl Progress<'_> {
             vec![("reason", error.reason.to_string()), ("err", error.chain())]
         });
         self.failure.get_or_insert(error);
+    }
+
+    /// Ends what the deadline or an error has cut: a response that began, a body that did not end.
+    fn settle(&mut self) {
+        let (first_byte, has_response) = (self.first_byte.get().copied(), self.status != 0);
+        if let Some(hop) = self.hops.last_mut().filter(|hop| hop.ready.is_some()) {
+            hop.first_byte = hop.first_byte.or(first_byte);
+            if has_response {
+                hop.end.get_or_insert_with(Instant::now);
+            }
+        }
     }
 
     fn hop(&mut self) -> &mut phases::Hop {
@@ -194,6 +208,7 @@ impl Http {
         jar: &Jar,
     ) -> Result<Response, ProbeError> {
         progress.facts = None;
+        progress.first_byte = Arc::default();
         let started = report.begin(Phase::Connect);
         report.log(Level::Debug, "Making HTTP request", || {
             let address = next.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
@@ -236,7 +251,9 @@ impl Http {
         let response = if http2 {
             connection::http2(stream, request, &next.host).await?
         } else {
-            connection::http1(stream, request, &next.host).await?
+            let first_byte = Arc::default();
+            progress.first_byte = Arc::clone(&first_byte);
+            connection::http1(stream, request, &next.host, first_byte).await?
         };
         report.end_at(response.first_byte);
         progress.hop().first_byte = Some(response.first_byte);
@@ -453,7 +470,8 @@ impl Http {
     }
 
     /// Turns what is known into samples; runs whatever happened before.
-    fn write(&self, progress: Progress<'_>, report: &mut Report) {
+    fn write(&self, mut progress: Progress<'_>, report: &mut Report) {
+        progress.settle();
         let samples = &mut report.samples;
         samples.set(names::PROBE_HTTP_STATUS_CODE, u32::from(progress.status));
         samples.set(names::PROBE_HTTP_CONTENT_LENGTH, progress.content_length);
