@@ -179,6 +179,10 @@ impl Resolver {
         if host.is_empty() {
             return Err(not_found(host, "the name is empty"));
         }
+        // Left over from an address with a port; no resolver needs to be asked.
+        if host.contains(['[', ']']) {
+            return Err(not_found(host, "brackets belong to an address with a port"));
+        }
         let state = self.current().map_err(|error| {
             ProbeError::new(Phase::Resolve, Reason::Resolver, "the resolver cannot be set up")
                 .caused_by(error)
@@ -403,6 +407,15 @@ mod tests {
         }
         for name in ["127.1", "0x7f000001", "[::1]", "1.2.3.4%eth0", ""] {
             assert_eq!(Address::parse(name), None, "{name}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_resolver_is_asked_for_what_is_no_name() {
+        for host in ["", "[::1]", "[::1", "a]"] {
+            let error = Resolver::default().lookup(host, Preference::new("ip6", true)).await.unwrap_err();
+            assert_eq!(error.reason, Reason::NotFound, "{host}");
+            assert!(error.to_string().starts_with(&format!("cannot resolve {host:?}: ")), "{error}");
         }
     }
 }
