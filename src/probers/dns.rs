@@ -14,7 +14,7 @@ use crate::logging::Level;
 use crate::metrics::names;
 use crate::net::buffered::{Buffered, Short};
 use crate::net::dns::{Class, Message, Rcode, Record, RecordType, Section, encode_query};
-use crate::net::resolve::{self, Preference};
+use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::TlsClient;
 use crate::net::{connect, failure};
 use crate::regex::GoRegex;
@@ -66,7 +66,7 @@ impl Prober for Dns {
             valid_rcodes.push(Rcode::NOERROR);
         }
         Ok(Self {
-            preference: target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback),
+            preference: preference(module),
             source: section.source_ip(),
             transport,
             query,
@@ -81,21 +81,8 @@ impl Prober for Dns {
     }
 
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
-        for phase in [Phase::Resolve, Phase::Connect, Phase::Request] {
-            report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", phase.as_str(), 0.0);
-        }
-        for metric in [
-            names::PROBE_DNS_ANSWER_RRS,
-            names::PROBE_DNS_AUTHORITY_RRS,
-            names::PROBE_DNS_ADDITIONAL_RRS,
-            names::PROBE_DNS_QUERY_SUCCEEDED,
-        ] {
-            report.samples.set(metric, 0.0);
-        }
-        let (host, port) = self.server(run.target);
-        let address = resolve::select(run, report, host, self.preference).await?;
-        let took = report.total(Phase::Resolve);
-        report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", "resolve", took);
+        let (host, port) = server(run.target);
+        let address = begin(self.preference, host, run, report).await?;
         let port = match port {
             Some(port) => connect::parse_port(port)
                 .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?,
@@ -116,17 +103,48 @@ impl Prober for Dns {
         }
     }
 
+    async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        begin(preference(module), server(run.target).0, run, report).await.map(drop)
+    }
+
     fn accepts(&self, target: &str) -> bool {
-        target::is_host(self.server(target).0)
+        target::is_host(server(target).0)
     }
 }
 
-impl Dns {
-    /// Host and port of the server. A target that is not `host:port` is a host, brackets included.
-    fn server<'t>(&self, target: &'t str) -> (&'t str, Option<&'t str>) {
-        connect::split_host_port(target).map_or((target, None), |(host, port)| (host, Some(port)))
-    }
+fn preference(module: &config::Module) -> Preference {
+    target::preference(&module.dns.preferred_ip_protocol, module.dns.ip_protocol_fallback)
+}
 
+/// Host and port of the server. A target that is not `host:port` is a host, brackets included.
+fn server(target: &str) -> (&str, Option<&str>) {
+    connect::split_host_port(target).map_or((target, None), |(host, port)| (host, Some(port)))
+}
+
+async fn begin(
+    preference: Preference,
+    host: &str,
+    run: &Run<'_>,
+    report: &mut Report,
+) -> Result<Address, ProbeError> {
+    for phase in [Phase::Resolve, Phase::Connect, Phase::Request] {
+        report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", phase.as_str(), 0.0);
+    }
+    for metric in [
+        names::PROBE_DNS_ANSWER_RRS,
+        names::PROBE_DNS_AUTHORITY_RRS,
+        names::PROBE_DNS_ADDITIONAL_RRS,
+        names::PROBE_DNS_QUERY_SUCCEEDED,
+    ] {
+        report.samples.set(metric, 0.0);
+    }
+    let address = resolve::select(run, report, host, preference).await?;
+    let took = report.total(Phase::Resolve);
+    report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", "resolve", took);
+    Ok(address)
+}
+
+impl Dns {
     /// Sends the query and returns the bytes of the answer.
     async fn exchange(&self, to: SocketAddr, name: &str, report: &mut Report) -> Result<Vec<u8>, ProbeError> {
         let query = Query::new(&self.query);

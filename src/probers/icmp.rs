@@ -9,7 +9,7 @@ use super::{Prober, target};
 use crate::config;
 use crate::metrics::names;
 use crate::net::icmp::{EchoRequest, PingError, Unreachable};
-use crate::net::resolve::{self, Preference};
+use crate::net::resolve::{self, Address, Preference};
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
 /// A compiled `icmp` section.
@@ -31,7 +31,7 @@ impl Prober for Icmp {
         let payload_size = usize::try_from(section.payload_size)
             .map_err(|_| format!("payload_size {} is negative", section.payload_size))?;
         Ok(Self {
-            preference: target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback),
+            preference: preference(module),
             source: section.source_ip(),
             ttl: NonZeroU8::new(ttl),
             dont_fragment: section.dont_fragment,
@@ -40,12 +40,7 @@ impl Prober for Icmp {
     }
 
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
-        for phase in [Phase::Resolve, Phase::Setup, Phase::Rtt] {
-            report.samples.set_one(names::PROBE_ICMP_DURATION_SECONDS, "phase", phase.as_str(), 0.0);
-        }
-        let address = resolve::select(run, report, run.target, self.preference).await?;
-        publish(report, Phase::Resolve);
-
+        let address = begin(self.preference, run, report).await?;
         report.begin(Phase::Setup);
         let fail = |phase, error| failure(phase, run.target, address.ip, error);
         let ping = run.net.icmp.prepare(&EchoRequest {
@@ -72,9 +67,26 @@ impl Prober for Icmp {
         Ok(())
     }
 
+    async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        begin(preference(module), run, report).await.map(drop)
+    }
+
     fn accepts(&self, target: &str) -> bool {
         target::is_host(target)
     }
+}
+
+fn preference(module: &config::Module) -> Preference {
+    target::preference(&module.icmp.preferred_ip_protocol, module.icmp.ip_protocol_fallback)
+}
+
+async fn begin(preference: Preference, run: &Run<'_>, report: &mut Report) -> Result<Address, ProbeError> {
+    for phase in [Phase::Resolve, Phase::Setup, Phase::Rtt] {
+        report.samples.set_one(names::PROBE_ICMP_DURATION_SECONDS, "phase", phase.as_str(), 0.0);
+    }
+    let address = resolve::select(run, report, run.target, preference).await?;
+    publish(report, Phase::Resolve);
+    Ok(address)
 }
 
 fn publish(report: &mut Report, phase: Phase) {

@@ -35,6 +35,14 @@ pub trait Prober: Sized {
         report: &mut Report,
     ) -> impl Future<Output = Result<(), ProbeError>> + Send;
 
+    /// Writes what a probe of a module that cannot work still has to tell: the families that are
+    /// always there, at their start values, and the address of the target.
+    fn decline(
+        module: &config::Module,
+        run: &Run<'_>,
+        report: &mut Report,
+    ) -> impl Future<Output = Result<(), ProbeError>> + Send;
+
     /// Why this module cannot be asked to use `hostname`, if it cannot; answered with status 400.
     fn hostname_conflict(&self, _hostname: &str) -> Option<String> {
         None
@@ -60,6 +68,19 @@ macro_rules! probers {
                     $(ProberKind::$kind => <$prober as Prober>::compile(module).map(|p| Self::$kind(Box::new(p))),)+
                     #[allow(unreachable_patterns, reason = "reachable only while a kind has no prober")]
                     other => Err(format!("the {} prober is not part of this version", other.name())),
+                }
+            }
+
+            async fn decline(
+                kind: ProberKind,
+                module: &config::Module,
+                run: &Run<'_>,
+                report: &mut Report,
+            ) -> Result<(), ProbeError> {
+                match kind {
+                    $(ProberKind::$kind => <$prober as Prober>::decline(module, run, report).await,)+
+                    #[allow(unreachable_patterns, reason = "reachable only while a kind has no prober")]
+                    _ => Ok(()),
                 }
             }
 
@@ -113,6 +134,21 @@ impl Module {
     /// The module's own limit on the duration of a probe; `None` or zero: none.
     pub fn timeout(&self) -> Option<Duration> {
         self.written.timeout.to_std()
+    }
+
+    /// Runs once against `run.target`, see [`Prober::probe`].
+    ///
+    /// # Errors
+    /// Why the probe failed; for a module that cannot work, why it cannot.
+    pub async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        let error = match self.runnable() {
+            Ok(prober) => return prober.probe(run, report).await,
+            Err(error) => error,
+        };
+        if let Some(kind) = self.written.prober {
+            AnyProber::decline(kind, &self.written, run, report).await?;
+        }
+        Err(error)
     }
 
     /// The prober, or the error every probe of this module ends with.

@@ -10,7 +10,7 @@ use crate::config;
 use crate::metrics::names;
 use crate::net::buffered::Buffered;
 use crate::net::dialogue::{Conversation, Dialogue, Pause};
-use crate::net::resolve::{self, Preference};
+use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::{TlsClient, TlsStream};
 use crate::net::{connect, failure};
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
@@ -30,7 +30,7 @@ impl Prober for Tcp {
     fn compile(module: &config::Module) -> Result<Self, String> {
         let section = &module.tcp;
         Ok(Self {
-            preference: target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback),
+            preference: preference(module),
             source: section.source_ip(),
             tls: section.tls,
             client: tls_client::compile(&section.tls_config, Vec::new()),
@@ -39,11 +39,7 @@ impl Prober for Tcp {
     }
 
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
-        let bad_target = |why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why);
-        let (host, port) = connect::split_host_port(run.target).map_err(bad_target)?;
-        let address = resolve::select(run, report, host, self.preference).await;
-        publish(report, Phase::Resolve);
-        let address = address?;
+        let (host, port, address) = begin(self.preference, run, report).await?;
         let to = address.with_port(connect::parse_port(port).map_err(bad_target)?);
         connect::check_source(self.source, address.ip)?;
 
@@ -69,6 +65,10 @@ impl Prober for Tcp {
                 probe.encrypted(stream, &mut conversation, report).await
             }
         }
+    }
+
+    async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        begin(preference(module), run, report).await.map(drop)
     }
 
     fn accepts(&self, target: &str) -> bool {
@@ -129,6 +129,26 @@ impl Connected<'_> {
         publish(report, Phase::Dialogue);
         result
     }
+}
+
+fn preference(module: &config::Module) -> Preference {
+    target::preference(&module.tcp.preferred_ip_protocol, module.tcp.ip_protocol_fallback)
+}
+
+fn bad_target(why: String) -> ProbeError {
+    ProbeError::new(Phase::Prepare, Reason::BadTarget, why)
+}
+
+/// Host, port and address of the target.
+async fn begin<'t>(
+    preference: Preference,
+    run: &Run<'t>,
+    report: &mut Report,
+) -> Result<(&'t str, &'t str, Address), ProbeError> {
+    let (host, port) = connect::split_host_port(run.target).map_err(bad_target)?;
+    let address = resolve::select(run, report, host, preference).await;
+    publish(report, Phase::Resolve);
+    Ok((host, port, address?))
 }
 
 fn announce(report: &mut Report) {

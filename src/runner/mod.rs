@@ -84,13 +84,10 @@ pub async fn run(request: Request<'_>, net: &Net) -> Outcome {
     let started = report.started();
     let run =
         Run { target: request.target, hostname: request.hostname, deadline: started + request.timeout, net };
-    let result = match request.module.runnable() {
-        Ok(prober) => run
-            .within(prober.probe(&run, &mut report))
-            .await
-            .unwrap_or_else(|Elapsed| Err(ProbeError::deadline(report.phase()))),
-        Err(error) => Err(error),
-    };
+    let result = run
+        .within(request.module.probe(&run, &mut report))
+        .await
+        .unwrap_or_else(|Elapsed| Err(ProbeError::deadline(report.phase())));
     let duration = started.elapsed();
     report.end();
     finish(report, result.err(), duration, request.timeout)

@@ -30,7 +30,7 @@ use self::cookies::Jar;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
 use self::url::{Redirect, Scheme, Url};
-use super::{Prober, tls_report};
+use super::{Prober, target, tls_report};
 use crate::config::{self, CelProgram};
 use crate::logging::Level;
 use crate::metrics::names;
@@ -76,8 +76,18 @@ impl Prober for Http {
             Some(first) => Err(first),
             None => result,
         };
-        self.write(progress, report);
+        let has_cel = self.cel_matches.is_some() || self.cel_not_matches.is_some();
+        progress.write(has_cel, report);
         result
+    }
+
+    async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        let section = &module.http;
+        let has_cel = section.fail_if_body_json_matches_cel.is_some()
+            || section.fail_if_body_json_not_matches_cel.is_some();
+        Progress::default().write(has_cel, report);
+        let preference = target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback);
+        begin(preference, run, report).await.map(drop)
     }
 
     fn hostname_conflict(&self, hostname: &str) -> Option<String> {
@@ -133,6 +143,33 @@ impl Progress<'_> {
         }
     }
 
+    /// Turns what is known into samples; runs whatever happened before.
+    fn write(mut self, has_cel: bool, report: &mut Report) {
+        self.settle();
+        let samples = &mut report.samples;
+        samples.set(names::PROBE_HTTP_STATUS_CODE, u32::from(self.status));
+        samples.set(names::PROBE_HTTP_CONTENT_LENGTH, self.content_length);
+        samples.set(names::PROBE_HTTP_UNCOMPRESSED_BODY_LENGTH, self.body_length);
+        samples.set(names::PROBE_HTTP_REDIRECTS, self.redirects);
+        samples.set(names::PROBE_HTTP_SSL, self.is_tls);
+        samples.set(names::PROBE_HTTP_VERSION, version_number(self.version));
+        samples.set(names::PROBE_FAILED_DUE_TO_REGEX, self.regex_failed);
+        if has_cel {
+            samples.set(names::PROBE_FAILED_DUE_TO_CEL, self.cel_failed);
+        }
+        if let Some(Ok(since)) = self.last_modified.map(|time| time.duration_since(SystemTime::UNIX_EPOCH)) {
+            samples.set(names::PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS, since.as_secs());
+        }
+        if self.requested {
+            for hop in &self.hops {
+                hop.add_to(samples);
+            }
+        }
+        if let Some(facts) = &self.facts {
+            tls_report::write(report, facts, tls_report::Families::HTTP);
+        }
+    }
+
     fn hop(&mut self) -> &mut phases::Hop {
         if self.hops.is_empty() {
             self.hops.push(phases::Hop::default());
@@ -140,6 +177,20 @@ impl Progress<'_> {
         let last = self.hops.len() - 1;
         &mut self.hops[last]
     }
+}
+
+/// Parses the target and selects its address.
+async fn begin(
+    preference: Preference,
+    run: &Run<'_>,
+    report: &mut Report,
+) -> Result<(Url, Address), ProbeError> {
+    let url = Url::parse_target(run.target)
+        .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?;
+    let address = resolve::select(run, report, &url.host, preference).await?;
+    let lookup = report.total(Phase::Resolve);
+    report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", lookup);
+    Ok((url, address))
 }
 
 /// The hop that is about to be made.
@@ -158,12 +209,7 @@ impl Http {
         report: &mut Report,
         progress: &mut Progress<'a>,
     ) -> Result<(), ProbeError> {
-        let url = Url::parse_target(run.target)
-            .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?;
-        let address = resolve::select(run, report, &url.host, self.preference).await?;
-        let lookup = report.total(Phase::Resolve);
-        report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", lookup);
-
+        let (url, address) = begin(self.preference, run, report).await?;
         let mut outgoing = self.template.start(&url).await?;
         for phase in ["connect", "tls", "processing", "transfer"] {
             report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
@@ -467,35 +513,6 @@ impl Http {
         }
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
         announced.and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
-    }
-
-    /// Turns what is known into samples; runs whatever happened before.
-    fn write(&self, mut progress: Progress<'_>, report: &mut Report) {
-        progress.settle();
-        let samples = &mut report.samples;
-        samples.set(names::PROBE_HTTP_STATUS_CODE, u32::from(progress.status));
-        samples.set(names::PROBE_HTTP_CONTENT_LENGTH, progress.content_length);
-        samples.set(names::PROBE_HTTP_UNCOMPRESSED_BODY_LENGTH, progress.body_length);
-        samples.set(names::PROBE_HTTP_REDIRECTS, progress.redirects);
-        samples.set(names::PROBE_HTTP_SSL, progress.is_tls);
-        samples.set(names::PROBE_HTTP_VERSION, version_number(progress.version));
-        samples.set(names::PROBE_FAILED_DUE_TO_REGEX, progress.regex_failed);
-        if self.cel_matches.is_some() || self.cel_not_matches.is_some() {
-            samples.set(names::PROBE_FAILED_DUE_TO_CEL, progress.cel_failed);
-        }
-        if let Some(Ok(since)) =
-            progress.last_modified.map(|time| time.duration_since(SystemTime::UNIX_EPOCH))
-        {
-            samples.set(names::PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS, since.as_secs());
-        }
-        if progress.requested {
-            for hop in &progress.hops {
-                hop.add_to(samples);
-            }
-        }
-        if let Some(facts) = &progress.facts {
-            tls_report::write(report, facts, tls_report::Families::HTTP);
-        }
     }
 }
 
