@@ -29,7 +29,8 @@ modules:
   tcp: {prober: tcp}
 ";
 
-const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\nEverything here is fine";
+const PAGE: &[u8] =
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\nEverything here is fine";
 
 /// Answers each connection with [`PAGE`] and closes it; runs until the benchmark ends.
 fn target() -> SocketAddr {

@@ -4,8 +4,10 @@
 //! and formatted here when somebody reads them. Field names and quoting are those of Go's `slog`,
 //! because that is what existing log pipelines parse.
 
+use std::backtrace::Backtrace;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::panic;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, SystemTime};
@@ -263,10 +265,18 @@ pub fn clip(text: &mut String, max_bytes: usize) {
 
 /// Begins the application log: lines of `level` and above, in `format`.
 ///
-/// A second call has no effect.
+/// Panics become lines too. A second call has no effect.
 pub fn init(level: Level, format: Format) {
     // Fails only when there is a subscriber already.
-    let _ = tracing::subscriber::set_global_default(AppLog { level, format });
+    if tracing::subscriber::set_global_default(AppLog { level, format }).is_ok() {
+        panic::set_hook(Box::new(|panic| {
+            let place = panic.location().map(ToString::to_string).unwrap_or_default();
+            let payload = panic.payload();
+            let why = payload.downcast_ref::<String>().map(String::as_str);
+            let why = why.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("no message");
+            tracing::error!(err = why, place, backtrace = %Backtrace::capture(), "Panic, which is always a bug");
+        }));
+    }
 }
 
 /// Events of this crate to stderr. Libraries are left out: what they find worth a line is a detail of one probe.
@@ -407,7 +417,8 @@ fn writer() -> &'static Writer {
 }
 
 fn write_all(jobs: &mpsc::Receiver<Job>) {
-    let mut stderr = std::io::stderr().lock();
+    // Locked for each line only: whoever else writes to it, such as a test or a panic, must not wait for ever.
+    let mut stderr = std::io::stderr();
     for job in jobs {
         match job {
             Job::Lines(lines) => {
@@ -435,6 +446,15 @@ fn write_all(jobs: &mpsc::Receiver<Job>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn others_may_write_to_stderr_too() {
+        write("one line of the log\n".to_owned());
+        flush(Duration::from_secs(10));
+        let (done, wait) = mpsc::channel();
+        std::thread::spawn(move || done.send(std::io::stderr().write_all(b"one line of another\n").is_ok()));
+        assert_eq!(wait.recv_timeout(Duration::from_secs(10)), Ok(true));
+    }
 
     #[test]
     fn levels_are_ordered_and_parse_in_any_case() {

@@ -20,7 +20,7 @@ use hickory_resolver::proto::rr::{RData, RecordType};
 
 use crate::logging::Level;
 use crate::metrics::names;
-use crate::runner::{Elapsed, Phase, ProbeError, Reason, Report, Run};
+use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
 /// Which addresses a module wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,7 +118,7 @@ pub async fn select(
         Some(literal) => Ok(choose_literal(literal, preference)),
         None => match run.within(run.net.resolver.lookup(host, preference)).await {
             Ok(found) => found,
-            Err(Elapsed) => Err(ProbeError::deadline(Phase::Resolve)),
+            Err(_) => Err(ProbeError::deadline(Phase::Resolve)),
         },
     };
     let took = report.end();

@@ -18,7 +18,7 @@ use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::TlsClient;
 use crate::net::{connect, failure};
 use crate::regex::GoRegex;
-use crate::runner::{Elapsed, Phase, ProbeError, Reason, Report, Run};
+use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
 /// A compiled `dns` section.
 #[derive(Debug)]
@@ -99,7 +99,7 @@ impl Prober for Dns {
         report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", "request", request);
         match answer {
             Ok(answer) => self.judge(to, &answer?, report),
-            Err(Elapsed) => Err(ProbeError::deadline(report.phase())),
+            Err(_) => Err(ProbeError::deadline(report.phase())),
         }
     }
 

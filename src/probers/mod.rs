@@ -78,7 +78,7 @@ macro_rules! probers {
                 report: &mut Report,
             ) -> Result<(), ProbeError> {
                 match kind {
-                    $(ProberKind::$kind => <$prober as Prober>::decline(module, run, report).await,)+
+                    $(ProberKind::$kind => Box::pin(<$prober as Prober>::decline(module, run, report)).await,)+
                     #[allow(unreachable_patterns, reason = "reachable only while a kind has no prober")]
                     _ => Ok(()),
                 }
@@ -86,7 +86,8 @@ macro_rules! probers {
 
             /// See [`Prober::probe`].
             pub async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
-                match self { $(Self::$kind(prober) => prober.probe(run, report).await),+ }
+                // Boxed, so that a connection at rest, or a small prober, does not keep room for the largest.
+                match self { $(Self::$kind(prober) => Box::pin(prober.probe(run, report)).await),+ }
             }
 
             /// See [`Prober::hostname_conflict`].

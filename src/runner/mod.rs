@@ -7,6 +7,8 @@ mod report;
 
 use std::time::{Duration, Instant};
 
+use tokio::time::Timeout;
+
 pub use error::{Phase, ProbeError, Reason};
 pub use report::{Event, Report, Span};
 
@@ -32,14 +34,12 @@ impl Run<'_> {
     /// Lets `future` run until the deadline.
     ///
     /// `Err` means that the time ran out; [`Report::phase`] tells where.
-    pub async fn within<F: Future>(&self, future: F) -> Result<F::Output, Elapsed> {
-        tokio::time::timeout_at(self.deadline.into(), future).await.map_err(|_| Elapsed)
+    ///
+    /// Not an `async fn`, since that would keep room for `future` twice.
+    pub fn within<F: Future>(&self, future: F) -> Timeout<F> {
+        tokio::time::timeout_at(self.deadline.into(), future)
     }
 }
-
-/// The deadline of the probe passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Elapsed;
 
 /// A finished probe.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ pub async fn run(request: Request<'_>, net: &Net) -> Outcome {
     let result = run
         .within(request.module.probe(&run, &mut report))
         .await
-        .unwrap_or_else(|Elapsed| Err(ProbeError::deadline(report.phase())));
+        .unwrap_or_else(|_| Err(ProbeError::deadline(report.phase())));
     let duration = started.elapsed();
     report.end();
     finish(report, result.err(), duration, request.timeout)

@@ -45,8 +45,7 @@ pub async fn answer(server: &Server, request: &Parts) -> Reply {
         log_level: server.log_prober,
     };
     let in_flight = server.own.probes_in_flight.enter();
-    // Boxed, so that a connection at rest does not keep room for the largest prober.
-    let outcome = Box::pin(runner::run(run, &server.net)).await;
+    let outcome = runner::run(run, &server.net).await;
     drop(in_flight);
 
     loaded.counters.observe(outcome.is_success(), outcome.duration);

@@ -37,7 +37,7 @@ use crate::metrics::names;
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::{TlsClient, TlsFacts};
 use crate::regex::GoRegex;
-use crate::runner::{Elapsed, Phase, ProbeError, Reason, Report, Run};
+use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
 /// A module of `prober: http`, ready to run.
 #[derive(Debug)]
@@ -70,7 +70,7 @@ impl Prober for Http {
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
         let mut progress = Progress::default();
         let outcome = run.within(self.exchange(run, report, &mut progress)).await;
-        let result = outcome.unwrap_or_else(|Elapsed| Err(ProbeError::deadline(report.phase())));
+        let result = outcome.unwrap_or_else(|_| Err(ProbeError::deadline(report.phase())));
         // A check that failed before the deadline is the reason, not the deadline.
         let result = match progress.failure.take() {
             Some(first) => Err(first),
