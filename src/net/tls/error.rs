@@ -53,8 +53,19 @@ pub enum TlsError {
 /// certificate, so the refusal arrives as an alert on the first read. `None` means that the error
 /// comes from the connection below.
 pub fn classify_io(error: &io::Error) -> Option<TlsError> {
-    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
-    Some(from_rustls(error, true))
+    let inner = error.get_ref()?;
+    match inner.downcast_ref::<rustls::Error>() {
+        Some(error) => Some(from_rustls(error, true)),
+        None if error.kind() == io::ErrorKind::InvalidData => alert_in(&inner.to_string()),
+        None => None,
+    }
+}
+
+/// The alert behind a text: of an error that went through HTTP/2, h2 keeps nothing but kind and text.
+fn alert_in(text: &str) -> Option<TlsError> {
+    let mut all = (0..=u8::MAX).map(AlertDescription::from);
+    let is_it = |alert: &AlertDescription| rustls::Error::AlertReceived(*alert).to_string() == text;
+    all.find(is_it).map(TlsError::Alert)
 }
 
 /// The error of a handshake that failed; `answered` if the peer had sent its ServerHello.
@@ -174,7 +185,11 @@ mod tests {
     fn errors_below_tls_are_not_ours() {
         let reset = io::Error::from(io::ErrorKind::ConnectionReset);
         assert!(classify_io(&reset).is_none());
+        assert!(classify_io(&io::Error::new(io::ErrorKind::InvalidData, "something else")).is_none());
         let tls = io::Error::other(rustls::Error::AlertReceived(AlertDescription::BadCertificate));
         assert!(matches!(classify_io(&tls), Some(TlsError::Alert(AlertDescription::BadCertificate))));
+        let text = rustls::Error::AlertReceived(AlertDescription::CertificateRequired).to_string();
+        let text = io::Error::new(io::ErrorKind::InvalidData, text);
+        assert!(matches!(classify_io(&text), Some(TlsError::Alert(AlertDescription::CertificateRequired))));
     }
 }

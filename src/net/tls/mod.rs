@@ -76,6 +76,14 @@ impl TlsClient {
         Self { settings, loaded: Mutex::new(None) }
     }
 
+    /// Reads the files that the settings name, so that mistakes show before a connection is made.
+    ///
+    /// # Errors
+    /// What every handshake would fail with.
+    pub fn prepare(&self) -> Result<(), TlsError> {
+        self.loaded().map(drop)
+    }
+
     /// Makes a full handshake over `stream`; there is no session resumption.
     ///
     /// `name` is what the certificate must be valid for: a host name or the text of an IP address,
