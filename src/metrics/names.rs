@@ -99,6 +99,10 @@ metrics! {
     PROBE_FAILED_DUE_TO_CEL = Gauge "gauge" "probe_failed_due_to_cel" "Whether the probe failed because of a CEL expression on the body.";
     PROBE_FAILED_DUE_TO_REGEX = Gauge "gauge" "probe_failed_due_to_regex" "Whether the probe failed because of a regular expression.";
     PROBE_FAILURE_INFO = Gauge "gauge" "probe_failure_info" "Why the probe failed: the phase it was in and the reason; absent when it succeeded.";
+    PROBE_GRPC_DURATION_SECONDS = Gauge "gauge" "probe_grpc_duration_seconds" "Duration of the gRPC health check by phase.";
+    PROBE_GRPC_HEALTHCHECK_RESPONSE = Gauge "gauge" "probe_grpc_healthcheck_response" "Whether this is the serving status that the health check returned.";
+    PROBE_GRPC_SSL = Gauge "gauge" "probe_grpc_ssl" "Whether the connection uses TLS; 1 once the handshake is done.";
+    PROBE_GRPC_STATUS_CODE = Gauge "gauge" "probe_grpc_status_code" "gRPC status code of the health check, 0 if it was OK or there was none.";
     PROBE_HTTP_CONTENT_LENGTH = Gauge "gauge" "probe_http_content_length" "Length of the body as announced by the response, -1 if it announces none.";
     PROBE_HTTP_DURATION_SECONDS = Gauge "gauge" "probe_http_duration_seconds" "Duration of the HTTP request by phase, summed over all redirects.";
     PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS = Gauge "gauge" "probe_http_last_modified_timestamp_seconds" "Last-Modified header of the response as unix time.";

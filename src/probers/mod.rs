@@ -3,6 +3,7 @@
 //! A new prober is one file here and two lines below: its `mod` and its entry in the list.
 
 mod dns;
+mod grpc;
 mod http;
 mod icmp;
 mod target;
@@ -105,6 +106,7 @@ macro_rules! probers {
 
 probers! {
     Dns: dns::Dns,
+    Grpc: grpc::Grpc,
     Http: http::Http,
     Icmp: icmp::Icmp,
     Tcp: tcp::Tcp,

@@ -24,6 +24,8 @@ impl Families {
     pub const HTTP: Self = Self { basics: true, chain_expiry: true, cipher: true };
     /// All but the cipher, for tcp and unix.
     pub const STREAM: Self = Self { cipher: false, ..Self::HTTP };
+    /// All but the cipher and the chain's expiry, for grpc.
+    pub const GRPC: Self = Self { chain_expiry: false, ..Self::STREAM };
     /// Only those that Blackbox exporter does not have, for dns and websocket.
     pub const OWN: Self = Self { basics: false, chain_expiry: false, cipher: false };
 }

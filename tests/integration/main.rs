@@ -15,6 +15,7 @@ mod metrics_doc;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
+    mod grpc;
     mod icmp;
     mod tcp;
 }

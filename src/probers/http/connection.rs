@@ -148,14 +148,16 @@ impl Response {
 }
 
 /// Polls a connection while something else waits for what the connection brings.
-struct Driver<C>(Option<Pin<Box<C>>>);
+pub struct Driver<C>(Option<Pin<Box<C>>>);
 
 impl<C: Future> Driver<C> {
-    fn new(connection: C) -> Self {
+    /// Nothing happens on the connection until [`Driver::run`].
+    pub fn new(connection: C) -> Self {
         Self(Some(Box::pin(connection)))
     }
 
-    async fn run<F: Future>(&mut self, future: F) -> F::Output {
+    /// Waits for `future`, which gets on only if the connection does.
+    pub async fn run<F: Future>(&mut self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|cx| {
             if let Poll::Ready(output) = future.as_mut().poll(cx) {

@@ -7,13 +7,13 @@
 mod body;
 mod checks;
 mod compile;
-mod connection;
+pub(super) mod connection;
 mod cookies;
 mod dial;
 mod phases;
 mod redirect;
 mod request;
-mod url;
+pub(super) mod url;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

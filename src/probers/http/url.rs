@@ -127,7 +127,8 @@ impl Url {
         format!("{}://{host}{port}{}", self.scheme.as_str(), self.path)
     }
 
-    fn written_port(&self) -> Option<&str> {
+    /// The port, if the URL names one; not whether it is a valid one.
+    pub fn written_port(&self) -> Option<&str> {
         let (host, port) = self.authority.rsplit_once(':')?;
         // A colon inside brackets belongs to the address.
         (!port.contains(']') && !host.is_empty() && !port.is_empty()).then_some(port)

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
 };
-use rustls::ServerConfig;
-use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// A root that issues server certificates.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    certificate: CertificateDer<'static>,
     pem: String,
 }
 
@@ -37,8 +40,9 @@ impl Authority {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2045, 1, 1);
         let key = KeyPair::generate().unwrap();
-        let pem = params.self_signed(&key).unwrap().pem();
-        Self { issuer: Issuer::new(params, key), pem }
+        let root = params.self_signed(&key).unwrap();
+        let (certificate, pem) = (root.der().clone(), root.pem());
+        Self { issuer: Issuer::new(params, key), certificate, pem }
     }
 
     /// The root as a YAML value for `ca`.
@@ -48,6 +52,24 @@ impl Authority {
 
     /// Settings of a server with a certificate for these names and addresses.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
+        self.server(names, validity, WebPkiClientVerifier::no_client_auth())
+    }
+
+    /// Settings of a server that wants a certificate of ours, which nobody has.
+    pub fn issue_exclusive(&self, names: &[&str]) -> Arc<ServerConfig> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
+        self.server(names, Validity::Now, verifier.unwrap())
+    }
+
+    fn server(
+        &self,
+        names: &[&str],
+        validity: Validity,
+        clients: Arc<dyn ClientCertVerifier>,
+    ) -> Arc<ServerConfig> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = named("leaf");
@@ -63,7 +85,7 @@ impl Authority {
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_no_client_auth()
+            .with_client_cert_verifier(clients)
             .with_single_cert(
                 vec![certificate.der().clone()],
                 PrivateKeyDer::Pkcs8(key.serialize_der().into()),

@@ -10,6 +10,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use super::frames;
+
 /// What a server does next with a connection. After the last one it waits for the client to close.
 #[derive(Debug, Clone)]
 pub enum Act {
@@ -17,12 +19,16 @@ pub enum Act {
     Say(Vec<u8>),
     /// Writes byte for byte.
     Drip(Vec<u8>),
+    /// Writes the same again and again, until the client is gone.
+    SayForever(Vec<u8>),
     /// Reads exactly these bytes, or closes.
     Hear(Vec<u8>),
     /// Reads a query with its length in front, and answers with what the function makes of it.
     Answer(fn(&[u8]) -> Vec<u8>),
     /// As `Answer`, but byte for byte.
     DripAnswer(fn(&[u8]) -> Vec<u8>),
+    /// Reads an HTTP/2 request to its end.
+    HearCall,
     /// Does a TLS handshake.
     StartTls(Arc<ServerConfig>),
     /// Ends its own direction.
@@ -173,6 +179,22 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
     match act {
         Act::Say(bytes) => stream.write_all(&bytes).await?,
         Act::Drip(bytes) => drip(stream, bytes).await?,
+        Act::SayForever(bytes) => loop {
+            stream.write_all(&bytes).await?;
+        },
+        Act::HearCall => {
+            let mut preface = [0; frames::PREFACE];
+            stream.read_exact(&mut preface).await?;
+            loop {
+                let mut head = [0; 9];
+                stream.read_exact(&mut head).await?;
+                let (is_end, length) = frames::ends_request(head);
+                stream.read_exact(&mut vec![0; length]).await?;
+                if is_end {
+                    break;
+                }
+            }
+        }
         Act::Hear(want) => {
             let mut got = vec![0; want.len()];
             stream.read_exact(&mut got).await?;
