@@ -3,14 +3,14 @@
 #
 #   tests/install-real-parts.sh
 #
-# Installs from the distribution: nginx, unbound, openssl, iproute2 and aiosmtpd. No service is started.
+# Installs from the distribution: nginx, unbound, openssl, iproute2, aiosmtpd and gRPC for Python. No service is started.
 # Unpacks, without installing: Prometheus 2 (Debian 12) and Prometheus 3 (Debian unstable) with promtool,
 # below target/real-parts. Needs root or sudo and the network, unless everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 parts=${CARGO_TARGET_DIR:-target}/real-parts
-packages=(nginx unbound openssl iproute2 util-linux python3-aiosmtpd)
+packages=(nginx unbound openssl iproute2 util-linux python3-aiosmtpd python3-grpcio)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 policy=/usr/sbin/policy-rc.d
 
@@ -39,6 +39,7 @@ missing_programs() {
     PATH=$path command -v "$program" >/dev/null || echo "$program"
   done
   /usr/bin/python3 -c 'import aiosmtpd.smtp' 2>/dev/null || echo python3-aiosmtpd
+  /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || echo python3-grpcio
 }
 
 missing_prometheus() {
@@ -126,4 +127,4 @@ unpack_prometheus() {
 [ -z "$(missing_prometheus)" ] || unpack_prometheus
 still_missing=$(missing_programs; missing_prometheus)
 [ -z "$still_missing" ] || die "still missing:" $still_missing
-echo "install-real-parts: nginx, unbound, openssl, ip, aiosmtpd, Prometheus 2 and 3 are there"
+echo "install-real-parts: nginx, unbound, openssl, ip, aiosmtpd, gRPC, Prometheus 2 and 3 are there"

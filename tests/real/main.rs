@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
+mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
