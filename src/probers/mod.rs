@@ -5,10 +5,12 @@
 mod dns;
 mod http;
 mod icmp;
+mod stream;
 mod target;
 mod tcp;
 mod tls_client;
 mod tls_report;
+mod unix;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -108,6 +110,7 @@ probers! {
     Http: http::Http,
     Icmp: icmp::Icmp,
     Tcp: tcp::Tcp,
+    Unix: unix::Unix,
 }
 
 /// One module of the configuration, ready to run.

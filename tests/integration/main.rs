@@ -17,6 +17,7 @@ mod probers {
     mod dns;
     mod icmp;
     mod tcp;
+    mod unix;
 }
 /// The configuration is replaced while the process runs.
 mod reload;

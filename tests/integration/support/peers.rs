@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -111,6 +111,52 @@ impl Drop for Peer {
     }
 }
 
+/// A running server on a Unix domain socket; stops when dropped.
+#[derive(Debug)]
+pub struct UnixPeer {
+    path: String,
+    /// Holds the socket; `None` for an abstract one.
+    _dir: Option<tempfile::TempDir>,
+    task: JoinHandle<()>,
+}
+
+impl UnixPeer {
+    /// Plays the script on every connection to a socket in a directory of its own.
+    pub fn new(script: Vec<Act>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peer.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        Self::serve(listener, path.to_str().unwrap().to_owned(), Some(dir), script)
+    }
+
+    /// The same on a socket without a file, which Linux has.
+    #[cfg(target_os = "linux")]
+    pub fn abstract_named(name: &str, script: Vec<Act>) -> Self {
+        Self::serve(UnixListener::bind(format!("\0{name}")).unwrap(), format!("@{name}"), None, script)
+    }
+
+    fn serve(listener: UnixListener, path: String, dir: Option<tempfile::TempDir>, script: Vec<Act>) -> Self {
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(play_over(Box::new(stream), script.clone(), Arc::default()));
+            }
+        });
+        Self { path, _dir: dir, task }
+    }
+
+    /// The path as a target.
+    pub fn target(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Drop for UnixPeer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// An address where nothing listens, neither over TCP nor over UDP.
 pub async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
@@ -151,7 +197,10 @@ async fn play(stream: TcpStream, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     if matches!(script.last(), Some(Act::Reset)) {
         stream.set_zero_linger().unwrap();
     }
-    let mut stream: Box<dyn Stream> = Box::new(stream);
+    play_over(Box::new(stream), script, log).await;
+}
+
+async fn play_over(mut stream: Box<dyn Stream>, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     for act in script {
         if matches!(act, Act::Reset) {
             return;
