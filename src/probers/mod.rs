@@ -11,6 +11,7 @@ mod tcp;
 mod tls_client;
 mod tls_report;
 mod unix;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,6 +112,7 @@ probers! {
     Icmp: icmp::Icmp,
     Tcp: tcp::Tcp,
     Unix: unix::Unix,
+    Websocket: websocket::Websocket,
 }
 
 /// One module of the configuration, ready to run.

@@ -18,6 +18,7 @@ mod probers {
     mod icmp;
     mod tcp;
     mod unix;
+    mod websocket;
 }
 /// The configuration is replaced while the process runs.
 mod reload;

@@ -6,14 +6,14 @@
 
 mod body;
 mod checks;
-mod compile;
+pub(super) mod compile;
 mod connection;
 mod cookies;
 mod dial;
 mod phases;
 mod redirect;
-mod request;
-mod url;
+pub(super) mod request;
+pub(super) mod url;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;

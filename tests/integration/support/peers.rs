@@ -23,6 +23,10 @@ pub enum Act {
     Answer(fn(&[u8]) -> Vec<u8>),
     /// As `Answer`, but byte for byte.
     DripAnswer(fn(&[u8]) -> Vec<u8>),
+    /// Reads an HTTP header, and answers with what the function makes of it.
+    AnswerHead(fn(&str) -> Vec<u8>),
+    /// Reads a masked WebSocket frame with this first byte and payload, or closes.
+    HearFrame(u8, Vec<u8>),
     /// Does a TLS handshake.
     StartTls(Arc<ServerConfig>),
     /// Ends its own direction.
@@ -238,6 +242,19 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
             let answer = answer(&query(stream, log).await?);
             drip(stream, answer).await?;
         }
+        Act::AnswerHead(answer) => {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            log.lock().unwrap().extend_from_slice(&head);
+            stream.write_all(&answer(&String::from_utf8_lossy(&head))).await?;
+        }
+        Act::HearFrame(first, want) => {
+            if stream.read_u8().await? != first || frame_payload(stream).await? != want {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
         Act::Close => stream.shutdown().await?,
         Act::StartTls(_) | Act::Reset => unreachable!("done by the caller"),
     }
@@ -251,6 +268,24 @@ async fn drip(stream: &mut Box<dyn Stream>, bytes: Vec<u8>) -> io::Result<()> {
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Reads a masked frame from its second byte on (RFC 6455 §5.2).
+async fn frame_payload(stream: &mut Box<dyn Stream>) -> io::Result<Vec<u8>> {
+    let length = match stream.read_u8().await?.checked_sub(0x80) {
+        None => return Err(io::Error::other("a client has to mask its frames")),
+        Some(126) => stream.read_u16().await?.into(),
+        Some(127) => stream.read_u64().await?,
+        Some(length) => length.into(),
+    };
+    let mut mask = [0; 4];
+    stream.read_exact(&mut mask).await?;
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).await?;
+    for (byte, mask) in payload.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= mask;
+    }
+    Ok(payload)
 }
 
 /// Reads a message with its length in front.
