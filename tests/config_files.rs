@@ -223,9 +223,6 @@ modules:
             ip_protocol_fallback: true
             recursion_desired: true
 ";
-    let websocket = "        websocket:
-            ip_protocol_fallback: true
-";
     let want = format!(
         r#"modules:
     jwt:
@@ -245,7 +242,7 @@ modules:
                 token_url: 'http://t'
             follow_redirects: true
             enable_http2: true
-{defaults}{websocket}    rpc:
+{defaults}    rpc:
         prober: grpc
         http:
             ip_protocol_fallback: true
@@ -304,7 +301,7 @@ modules:
             proxy_connect_header:
                 X:
                     - <secret>
-{defaults}{websocket}    z: {{}}
+{defaults}    z: {{}}
 "#
     );
     let file = lenient(text).unwrap();
@@ -324,10 +321,30 @@ icmp:
 dns:
   ip_protocol_fallback: true
   recursion_desired: true
-websocket:
-  ip_protocol_fallback: true
 ";
     assert_eq!(module("{prober: icmp, icmp: {ttl: 9}}").to_yaml(), alone);
+}
+
+#[test]
+fn a_websocket_section_prints_only_if_it_was_written_and_loads_as_it_was() {
+    let cases = [
+        ("{prober: websocket}", false),
+        ("{prober: websocket, websocket: ~}", false),
+        ("{prober: icmp, websocket: {}}", true),
+        ("{prober: websocket, websocket: {preferred_ip_protocol: ip4, headers: {Origin: x}}}", true),
+    ];
+    for (yaml, printed) in cases {
+        // The defaults of dns, which print too, lack the name that a written section needs.
+        let yaml = yaml.replacen('{', "{dns: {query_name: a}, ", 1);
+        let file = lenient(&format!("modules: {{m: {yaml}}}")).unwrap();
+        let text = file.to_yaml();
+        assert_eq!(text.contains("websocket:\n"), printed, "{yaml}: {text}");
+        assert_eq!(
+            lenient(&text).unwrap().modules["m"].websocket,
+            file.modules["m"].websocket,
+            "{yaml}: {text}"
+        );
+    }
 }
 
 /// Pieces of which random files are put together; plain random text rarely gets past the parser.

@@ -201,7 +201,10 @@ impl Emit for Module {
                 out.field("grpc", &self.grpc);
             }
             out.field("unix", &self.unix);
-            out.field("websocket", &self.websocket);
+            // The peer's last release does not know this section and shows none.
+            if self.websocket.is_written() {
+                out.field("websocket", &self.websocket);
+            }
         });
     }
 }

@@ -127,6 +127,11 @@ metrics! {
     PROBE_TLS_VERIFIED = Gauge "gauge" "probe_tls_verified" "Whether the certificate chain of the peer verifies for the name that was asked for.";
     PROBE_TLS_VERIFY_FAILURE_INFO = Gauge "gauge" "probe_tls_verify_failure_info" "Why the certificate chain does not verify; absent when it does.";
     PROBE_TLS_VERSION_INFO = Gauge "gauge" "probe_tls_version_info" "TLS version of the connection.";
+    PROBE_UNIX_DURATION_SECONDS = Gauge "gauge" "probe_unix_duration_seconds" "Duration of the probe of a Unix socket by phase.";
+    PROBE_WEBSOCKET_CONNECTION_UPGRADED = Gauge "gauge" "probe_websocket_connection_upgraded" "Whether the connection was upgraded to a WebSocket.";
+    PROBE_WEBSOCKET_DURATION_SECONDS = Gauge "gauge" "probe_websocket_duration_seconds" "Duration of the WebSocket probe by phase; the handshake of phase tls counts in processing, too.";
+    PROBE_WEBSOCKET_FAILED_DUE_TO_REGEX = Gauge "gauge" "probe_websocket_failed_due_to_regex" "Whether the exchange of messages failed, for whatever reason.";
+    PROBE_WEBSOCKET_STATUS_CODE = Gauge "gauge" "probe_websocket_status_code" "Status code of the answer to the upgrade request, 0 if there was none.";
     PROCESS_CPU_SECONDS_TOTAL = Counter "counter" "process_cpu_seconds_total" "Total user and system CPU time spent in seconds.";
     PROCESS_MAX_FDS = Gauge "gauge" "process_max_fds" "Maximum number of open file descriptors.";
     PROCESS_NETWORK_RECEIVE_BYTES_TOTAL = Counter "counter" "process_network_receive_bytes_total" "Bytes received over the network by the process's network namespace.";

@@ -289,15 +289,19 @@ fn publish(report: &mut Report, labels: &[(String, String)], captures: &Captures
 }
 
 /// What a template says to send; nothing if it comes out empty.
-///
-/// It may hold bytes that are not text, which stand for themselves.
 fn expand(template: &[u8], captures: &Captures<'_>) -> Option<Vec<u8>> {
-    let mut expanded = Vec::new();
+    let filled = fill(template, captures);
+    (!filled.is_empty()).then(|| line(filled))
+}
+
+/// Fills in a template that may hold bytes that are not text, which stand for themselves.
+pub fn fill(template: &[u8], captures: &Captures<'_>) -> Vec<u8> {
+    let mut filled = Vec::new();
     for chunk in template.utf8_chunks() {
-        expanded.append(&mut captures.expand(chunk.valid()));
-        expanded.extend_from_slice(chunk.invalid());
+        filled.append(&mut captures.expand(chunk.valid()));
+        filled.extend_from_slice(chunk.invalid());
     }
-    (!expanded.is_empty()).then(|| line(expanded))
+    filled
 }
 
 fn lossy(bytes: &[u8]) -> String {
@@ -305,7 +309,7 @@ fn lossy(bytes: &[u8]) -> String {
 }
 
 /// The first bytes of an answer, for a sentence.
-fn quote(bytes: &[u8]) -> String {
+pub fn quote(bytes: &[u8]) -> String {
     let shown = bytes.get(..MAX_QUOTED).unwrap_or(bytes);
     let more = if shown.len() < bytes.len() { "…" } else { "" };
     format!("\"{}{more}\"", shown.escape_ascii())

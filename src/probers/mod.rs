@@ -6,10 +6,13 @@ mod dns;
 mod grpc;
 mod http;
 mod icmp;
+mod stream;
 mod target;
 mod tcp;
 mod tls_client;
 mod tls_report;
+mod unix;
+mod websocket;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -110,6 +113,8 @@ probers! {
     Http: http::Http,
     Icmp: icmp::Icmp,
     Tcp: tcp::Tcp,
+    Unix: unix::Unix,
+    Websocket: websocket::Websocket,
 }
 
 /// One module of the configuration, ready to run.

@@ -57,7 +57,7 @@ closed_set! {
         BadTarget = "bad_target" "the target is not of the form this prober needs",
         Config = "config" "the module cannot work as it is configured",
         File = "file" "a file named by the module cannot be read or used",
-        NotFound = "not_found" "the name does not exist or has no address",
+        NotFound = "not_found" "the name does not exist or has no address; there is no such socket",
         Resolver = "resolver" "no resolver gave a usable answer",
         AddressFamily = "address_family" "the target has no address of the family the module insists on",
         SourceAddress = "source_address" "the module's source address cannot be used",

@@ -18,6 +18,8 @@ mod probers {
     mod grpc;
     mod icmp;
     mod tcp;
+    mod unix;
+    mod websocket;
 }
 /// The configuration is replaced while the process runs.
 mod reload;

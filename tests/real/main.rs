@@ -10,3 +10,5 @@ mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;
+mod unix; //       Redis, and nginx with TLS, on Unix domain sockets
+mod websocket; //  Python's websockets, also behind nginx

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::support::certificates::{Authority, LEAF_END};
-use crate::support::{Exporter, Program, free_port};
+use crate::support::{Exporter, Program, SYSTEM_PATH, free_port};
 
 /// A running nginx with its pages and certificates.
 pub struct Nginx {
@@ -62,9 +62,6 @@ impl Nginx {
 fn page() -> String {
     "<p>The quick brown fox jumps over the lazy dog.</p>\n".repeat(200)
 }
-
-/// Where distributions keep servers; not in everybody's `PATH`.
-const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[test]
 #[ignore = "needs tests/install-real-parts.sh"]

@@ -2,11 +2,12 @@
 
 use super::address::IpPreference;
 use super::dialogue::{DialogueStep, note_ignored};
-use super::http_client::{HttpClient, check_header_sources};
+use super::http_client::{HttpClient, check_header_sources, key_position};
 use crate::config::decode::Context;
-use crate::config::header::HeaderValues;
+use crate::config::header::{HeaderValues, same_header};
 use crate::config::map::Map;
 use crate::config::section::section;
+use crate::config::yaml::emit::Emit as _;
 use crate::config::yaml::tree::Mapping;
 
 section! {
@@ -26,12 +27,30 @@ section! {
     check Websocket::validate
 }
 
+/// Headers that make the upgrade what it is; with one of them the peer's probes fail.
+const HANDSHAKE_HEADERS: [&str; 5] =
+    ["Connection", "Sec-WebSocket-Extensions", "Sec-WebSocket-Key", "Sec-WebSocket-Version", "Upgrade"];
+
 impl Websocket {
+    fn check_handshake_headers<'t>(&self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        for (name, values) in self.headers.iter() {
+            let own = HANDSHAKE_HEADERS.iter().find(|own| same_header(own, name));
+            if let Some(own) = own
+                && !values.is_empty()
+            {
+                let path = ctx.key("headers");
+                let message = format!("{path} may not set {own}, which belongs to the upgrade");
+                ctx.breaks(key_position(written, name), message);
+            }
+        }
+    }
+
     fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
         let nested = |key| written.get(key).and_then(|node| node.mapping(&mut Vec::new()));
         if let Some(headers) = nested("headers") {
             let sources = self.headers.iter().map(|(name, values)| (name, &values.0));
             check_header_sources(sources, &headers, "headers", false, ctx);
+            self.check_handshake_headers(&headers, ctx);
         }
         if let (Some(client), Some(config)) = (&self.http_config, nested("http_config")) {
             let uses = [

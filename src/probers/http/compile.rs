@@ -109,7 +109,8 @@ fn template(section: &Section) -> Result<Template, String> {
     })
 }
 
-fn authentication(client: &HttpClient) -> Option<Authentication> {
+/// How an HTTP client of the configuration authenticates; `oauth2` is not known here.
+pub fn authentication(client: &HttpClient) -> Option<Authentication> {
     let value = |secret: &Secret, file: &str| {
         if file.is_empty() { Value::Inline(secret.clone()) } else { Value::File(file.into()) }
     };

@@ -6,13 +6,13 @@
 
 mod body;
 mod checks;
-mod compile;
+pub(super) mod compile;
 pub(super) mod connection;
 mod cookies;
 mod dial;
 mod phases;
 mod redirect;
-mod request;
+pub(super) mod request;
 pub(super) mod url;
 
 use std::borrow::Cow;

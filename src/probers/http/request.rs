@@ -73,7 +73,11 @@ pub enum Authentication {
 }
 
 impl Authentication {
-    async fn header(&self) -> Result<HeaderValue, ProbeError> {
+    /// The value of the `Authorization` header.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds what no header may hold.
+    pub async fn header(&self) -> Result<HeaderValue, ProbeError> {
         match self {
             Self::Basic { username, password } => basic(&username.read().await?, &password.read().await?),
             Self::Scheme { name, credentials } => sensitive(&format!("{name} {}", credentials.read().await?)),

@@ -100,7 +100,11 @@ impl Url {
         Ok(Redirect::Relative(Self { path: join_query(path, query), userinfo: None, ..self.clone() }))
     }
 
-    fn parse_rest(scheme: Scheme, rest: &str) -> Result<Self, String> {
+    /// Parses what follows `scheme://`.
+    ///
+    /// # Errors
+    /// What is wrong, without the text.
+    pub fn parse_rest(scheme: Scheme, rest: &str) -> Result<Self, String> {
         check_controls(rest)?;
         let (rest, _fragment) = rest.split_once('#').unwrap_or((rest, ""));
         let end = rest.find(['/', '?']).unwrap_or(rest.len());

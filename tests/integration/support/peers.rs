@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
@@ -29,6 +29,10 @@ pub enum Act {
     DripAnswer(fn(&[u8]) -> Vec<u8>),
     /// Reads an HTTP/2 request to its end.
     HearCall,
+    /// Reads an HTTP header, and answers with what the function makes of it.
+    AnswerHead(fn(&str) -> Vec<u8>),
+    /// Reads a masked WebSocket frame with this first byte and payload, or closes.
+    HearFrame(u8, Vec<u8>),
     /// Does a TLS handshake.
     StartTls(Arc<ServerConfig>),
     /// Ends its own direction.
@@ -117,6 +121,52 @@ impl Drop for Peer {
     }
 }
 
+/// A running server on a Unix domain socket; stops when dropped.
+#[derive(Debug)]
+pub struct UnixPeer {
+    path: String,
+    /// Holds the socket; `None` for an abstract one.
+    _dir: Option<tempfile::TempDir>,
+    task: JoinHandle<()>,
+}
+
+impl UnixPeer {
+    /// Plays the script on every connection to a socket in a directory of its own.
+    pub fn new(script: Vec<Act>) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peer.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        Self::serve(listener, path.to_str().unwrap().to_owned(), Some(dir), script)
+    }
+
+    /// The same on a socket without a file, which Linux has.
+    #[cfg(target_os = "linux")]
+    pub fn abstract_named(name: &str, script: Vec<Act>) -> Self {
+        Self::serve(UnixListener::bind(format!("\0{name}")).unwrap(), format!("@{name}"), None, script)
+    }
+
+    fn serve(listener: UnixListener, path: String, dir: Option<tempfile::TempDir>, script: Vec<Act>) -> Self {
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(play_over(Box::new(stream), script.clone(), Arc::default()));
+            }
+        });
+        Self { path, _dir: dir, task }
+    }
+
+    /// The path as a target.
+    pub fn target(&self) -> &str {
+        &self.path
+    }
+}
+
+impl Drop for UnixPeer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// An address where nothing listens, neither over TCP nor over UDP.
 pub async fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
@@ -157,7 +207,10 @@ async fn play(stream: TcpStream, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     if matches!(script.last(), Some(Act::Reset)) {
         stream.set_zero_linger().unwrap();
     }
-    let mut stream: Box<dyn Stream> = Box::new(stream);
+    play_over(Box::new(stream), script, log).await;
+}
+
+async fn play_over(mut stream: Box<dyn Stream>, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     for act in script {
         if matches!(act, Act::Reset) {
             return;
@@ -211,6 +264,19 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
             let answer = answer(&query(stream, log).await?);
             drip(stream, answer).await?;
         }
+        Act::AnswerHead(answer) => {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await?);
+            }
+            log.lock().unwrap().extend_from_slice(&head);
+            stream.write_all(&answer(&String::from_utf8_lossy(&head))).await?;
+        }
+        Act::HearFrame(first, want) => {
+            if stream.read_u8().await? != first || frame_payload(stream).await? != want {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
         Act::Close => stream.shutdown().await?,
         Act::StartTls(_) | Act::Reset => unreachable!("done by the caller"),
     }
@@ -224,6 +290,24 @@ async fn drip(stream: &mut Box<dyn Stream>, bytes: Vec<u8>) -> io::Result<()> {
         tokio::task::yield_now().await;
     }
     Ok(())
+}
+
+/// Reads a masked frame from its second byte on (RFC 6455 §5.2).
+async fn frame_payload(stream: &mut Box<dyn Stream>) -> io::Result<Vec<u8>> {
+    let length = match stream.read_u8().await?.checked_sub(0x80) {
+        None => return Err(io::Error::other("a client has to mask its frames")),
+        Some(126) => stream.read_u16().await?.into(),
+        Some(127) => stream.read_u64().await?,
+        Some(length) => length.into(),
+    };
+    let mut mask = [0; 4];
+    stream.read_exact(&mut mask).await?;
+    let mut payload = vec![0; usize::try_from(length).unwrap()];
+    stream.read_exact(&mut payload).await?;
+    for (byte, mask) in payload.iter_mut().zip(mask.into_iter().cycle()) {
+        *byte ^= mask;
+    }
+    Ok(payload)
 }
 
 /// Reads a message with its length in front.

@@ -250,6 +250,8 @@ pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/real").join(name)
 }
 
+/// Where distributions keep servers; not in everybody's `PATH`.
+pub const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How long a test waits for a program to do what it should.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 /// Pause between two looks at a program that cannot tell when it is done.

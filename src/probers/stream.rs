@@ -1,0 +1,137 @@
+//! What tcp and unix have in common: optional TLS and a dialogue over a stream that is open.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{tls_client, tls_report};
+use crate::config::sections::dialogue::DialogueStep;
+use crate::config::sections::tls::TlsConfig;
+use crate::metrics::{Metric, names};
+use crate::net::buffered::Buffered;
+use crate::net::dialogue::{Conversation, Dialogue, Pause};
+use crate::net::failure;
+use crate::net::tls::{TlsClient, TlsStream};
+use crate::runner::{Phase, ProbeError, Reason, Report};
+
+/// The part of a module that does not depend on how its stream is opened.
+#[derive(Debug)]
+pub struct Exchange {
+    /// Whether TLS comes before the dialogue.
+    tls: bool,
+    client: TlsClient,
+    dialogue: Dialogue,
+    /// The family of durations by phase.
+    durations: Metric,
+}
+
+/// The other end of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// For TLS, unless the module has one; empty if nothing tells.
+    pub name: &'a str,
+    /// For errors.
+    pub shown: &'a str,
+}
+
+impl Exchange {
+    /// From the keys that both sections have; durations go to the family `durations`.
+    pub fn compile(tls: bool, tls_config: &TlsConfig, steps: &[DialogueStep], durations: Metric) -> Self {
+        Self {
+            tls,
+            client: tls_client::compile(tls_config, Vec::new()),
+            dialogue: Dialogue::compile(steps),
+            durations,
+        }
+    }
+
+    /// Does the handshake if the module wants one, then the dialogue, and publishes their phases.
+    ///
+    /// `probe_failed_due_to_regex` and `probe_failed_due_to_bytes` appear once the stream is ready for
+    /// the dialogue.
+    ///
+    /// # Errors
+    /// In phase `tls` or `dialogue`.
+    pub async fn run<S>(&self, stream: S, peer: Peer<'_>, report: &mut Report) -> Result<(), ProbeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut conversation = self.dialogue.with(peer.shown);
+        if self.tls {
+            let stream = self.handshake(stream, peer, report).await?;
+            announce(report);
+            return self.encrypted(stream, peer, &mut conversation, report).await;
+        }
+        announce(report);
+        let mut stream = Buffered::new(stream);
+        match self.talk(&mut stream, &mut conversation, report).await? {
+            Pause::Done => Ok(()),
+            Pause::StartTls => {
+                let stream = self.handshake(stream.into_inner(), peer, report).await?;
+                self.encrypted(stream, peer, &mut conversation, report).await
+            }
+        }
+    }
+
+    async fn handshake<S>(
+        &self,
+        stream: S,
+        peer: Peer<'_>,
+        report: &mut Report,
+    ) -> Result<TlsStream<S>, ProbeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        report.begin(Phase::Tls);
+        let (stream, facts) = self.client.handshake(stream, peer.name).await;
+        report.end();
+        publish(report, self.durations, Phase::Tls);
+        tls_report::write(report, &facts, tls_report::Families::STREAM);
+        stream.map_err(|error| failure::tls(Phase::Tls, peer.shown, error))
+    }
+
+    async fn encrypted<S>(
+        &self,
+        stream: TlsStream<S>,
+        peer: Peer<'_>,
+        conversation: &mut Conversation<'_>,
+        report: &mut Report,
+    ) -> Result<(), ProbeError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        match self.talk(&mut Buffered::new(stream), conversation, report).await? {
+            Pause::Done => Ok(()),
+            Pause::StartTls => Err(ProbeError::new(
+                Phase::Dialogue,
+                Reason::Config,
+                format!("starttls for {}, but the connection is encrypted already", peer.shown),
+            )),
+        }
+    }
+
+    async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: &mut Buffered<S>,
+        conversation: &mut Conversation<'_>,
+        report: &mut Report,
+    ) -> Result<Pause, ProbeError> {
+        if conversation.is_over() {
+            return Ok(Pause::Done);
+        }
+        report.begin(Phase::Dialogue);
+        let result = conversation.proceed(stream, report).await;
+        report.end();
+        publish(report, self.durations, Phase::Dialogue);
+        result
+    }
+}
+
+fn announce(report: &mut Report) {
+    report.samples.set(names::PROBE_FAILED_DUE_TO_REGEX, false);
+    report.samples.set(names::PROBE_FAILED_DUE_TO_BYTES, false);
+}
+
+/// Writes how long a phase took in all its spans to the family `durations`.
+pub fn publish(report: &mut Report, durations: Metric, phase: Phase) {
+    let took = report.total(phase);
+    report.samples.set_one(durations, "phase", phase.as_str(), took);
+}
