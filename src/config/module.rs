@@ -155,6 +155,22 @@ impl Module {
         true
     }
 
+    /// The module as it works for a request with the parameter `hostname`, which is never empty.
+    ///
+    /// `http` sends it as the header `Host`; for `tcp` it is the TLS name unless the module has one.
+    /// Other probers do not look at it.
+    pub fn with_hostname(&self, hostname: &str) -> Self {
+        let mut module = self.clone();
+        match self.prober {
+            Some(ProberKind::Http) => module.http.to_mut().headers.insert("Host", hostname.to_owned()),
+            Some(ProberKind::Tcp) if self.tcp.tls_config.server_name.is_empty() => {
+                module.tcp.to_mut().tls_config.to_mut().server_name = hostname.to_owned();
+            }
+            _ => {}
+        }
+        module
+    }
+
     /// The module with defaults filled in and secrets masked.
     pub fn to_yaml(&self) -> String {
         let mut out = Emitter::new(MODULE_INDENT);

@@ -4,10 +4,14 @@
     reason = "a test may panic; the lint does not see that helpers belong to tests"
 )]
 
+/// Reports of probes as JSON.
+mod api;
 /// Flags, exit codes and the end of the process.
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Own metrics while many probes run.
+mod load;
 /// Dashboards and rules use only metrics that exist.
 mod metric_names;
 /// METRICS.md says what the code says.
@@ -20,5 +24,7 @@ mod probers {
 }
 /// The configuration is replaced while the process runs.
 mod reload;
+/// Secrets stay secret.
+mod secrets;
 /// Servers, certificates, a started exporter, and running one probe.
 mod support;
