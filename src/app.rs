@@ -64,6 +64,7 @@ fn run(flags: Flags) -> Result<(), Failed> {
     }
     live.log_warnings();
     if flags.config_check {
+        logging::write(live.differences().iter().map(|line| format!("{line}\n")).collect());
         info!("Config file is ok exiting...");
         return Ok(());
     }
