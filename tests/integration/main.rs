@@ -19,6 +19,7 @@ mod metrics_doc;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
+    mod http;
     mod icmp;
     mod tcp;
 }
