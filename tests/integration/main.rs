@@ -16,6 +16,8 @@ mod load;
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// A configuration made for blackbox_exporter.
+mod peer_configuration;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
@@ -29,3 +31,5 @@ mod reload;
 mod secrets;
 /// Servers, certificates, a started exporter, and running one probe.
 mod support;
+/// tests/README.md names tests that exist.
+mod test_map;
