@@ -64,10 +64,16 @@ fn run(flags: Flags) -> Result<(), Failed> {
     }
     live.log_warnings();
     if flags.config_check {
+        logging::write(live.differences().iter().map(|line| format!("{line}\n")).collect());
         info!("Config file is ok exiting...");
         return Ok(());
     }
     info!("Loaded config file");
+
+    // Before anyone can connect: whoever sees the port open may send a signal.
+    let runtime = runtime().map_err(|error| fail("Cannot start")(error.to_string()))?;
+    let signals = runtime.block_on(async { Signals::listen() });
+    let signals = signals.map_err(|error| fail("Cannot start")(error.to_string()))?;
 
     let first = flags.listen.first().filter(|_| !flags.systemd_socket);
     if flags.external_url.is_empty() && flags.listen.len() > 1 {
@@ -84,8 +90,7 @@ fn run(flags: Flags) -> Result<(), Failed> {
     }
     raise_file_limit();
 
-    let runtime = runtime().map_err(|error| fail("Cannot start")(error.to_string()))?;
-    let result = runtime.block_on(serve(flags, own, Arc::new(live), paths, sockets));
+    let result = runtime.block_on(serve(flags, own, Arc::new(live), paths, sockets, signals));
     // What still runs has had its time.
     runtime.shutdown_background();
     result.map_err(|error| fail("Cannot start")(error.to_string()))
@@ -107,10 +112,8 @@ async fn serve(
     live: Arc<Live>,
     paths: Paths,
     sockets: Vec<StdListener>,
+    Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
-    let mut stop =
-        Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
     let server = Arc::new(Server {
         live: Arc::clone(&live),
         net: Net::new(),
@@ -154,6 +157,20 @@ async fn serve(
         name = stop.received() => info!(signal = name, "Stopping at once"),
     }
     Ok(())
+}
+
+/// The signals this process understands; from here on none of them kills it.
+struct Signals {
+    hangup: Signal,
+    stop: Stop,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        let stop =
+            Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
+    }
 }
 
 /// The signals that end the process.

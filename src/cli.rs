@@ -165,7 +165,7 @@ fn command() -> Command {
             value("config.file", "PATH", "Configuration file [default: blackbox.yml, or what is built in]")
                 .value_parser(value_parser!(PathBuf)),
         )
-        .args(boolean("config.check", "no-config.check", "Load the configuration file, then exit"))
+        .args(boolean("config.check", "no-config.check", "Load the configuration file, report, then exit"))
         .args(boolean(
             "config.strict",
             "no-config.strict",

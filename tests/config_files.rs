@@ -1,13 +1,15 @@
 //! Whole files: what loads, what is refused with which message, and what is written back.
 //!
 //! A fixture begins with `# config.yml:…` lines: the complete error report of a bad file, the
-//! complete warnings of a good one, `[breaks]` after those that make a module unusable.
+//! complete warnings of a good one, `[breaks]` after those that make a module unusable, and the
+//! complete differences from blackbox_exporter of one in `differences`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests may panic")]
 
 use std::fs;
 use std::path::Path;
 
+use heartbeat_exporter::config::differences::differences;
 use heartbeat_exporter::config::sections::dialogue::Label;
 use heartbeat_exporter::config::yaml::parse::parse;
 use heartbeat_exporter::config::{File, LoadOptions, Module, ProberKind, Problems, load};
@@ -77,6 +79,19 @@ fn bad_files_are_refused_with_exactly_these_errors() {
     for text in ["", "\n", "\u{feff}", "# nothing\n"] {
         let problems = lenient(text).expect_err(text);
         assert_eq!(problems.report("config.yml"), empty, "{text:?}");
+    }
+}
+
+#[test]
+fn differences_are_told_for_the_modules_they_touch() {
+    for (name, text) in fixtures("differences") {
+        lenient(&text).unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        let got: Vec<String> = differences(&text).iter().map(|found| format!("config.yml:{found}")).collect();
+        assert_eq!(got.join("\n"), expected(&text), "{name}");
+        assert!(!got.concat().contains("hunter2"), "{name}");
+    }
+    for text in ["", "modules: [", "modules:", "[]"] {
+        assert_eq!(differences(text), [], "{text}");
     }
 }
 
@@ -154,6 +169,13 @@ fn values_arrive_typed() {
     assert_eq!(merged.timeout.to_string(), "9s");
     assert!(!merged.tcp.tls && modules["base"].tcp.tls);
     assert_eq!(modules["truncated"].icmp.payload_size, 1);
+    let family = |text: &str| {
+        module(&format!("{{prober: icmp, icmp: {{preferred_ip_protocol: {text}}}}}"))
+            .icmp
+            .preferred_ip_protocol
+            .is_ipv4()
+    };
+    assert_eq!(["''", "ip6", "ip4", "ip5"].map(family), [false, false, true, true]);
 
     let tcp = module(
         "{prober: tcp, tcp: {query_response: [{send: !!binary AAAACATSFi8=}, \
@@ -415,6 +437,7 @@ proptest! {
         pieces in prop::collection::vec(file_piece(), 0..40),
     ) {
         for text in [text, pieces.concat()] {
+            let _ = differences(&text);
             match lenient(&text) {
                 Ok(file) => prop_assert!(parse(&file.to_yaml()).is_ok()),
                 Err(problems) => prop_assert!(!problems.errors.is_empty()),

@@ -13,6 +13,7 @@ pub mod byte_size;
 pub mod bytes;
 pub mod cel;
 pub mod decode;
+pub mod differences;
 pub mod dns_names;
 pub mod duration;
 pub mod header;
@@ -62,6 +63,9 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
         parse(text).map_err(|problem| Problems { errors: vec![problem], warnings: Vec::new() })?;
     let mut ctx = Context::default();
     ctx.errors = duplicates;
+    if let Some(position) = tree.next_document() {
+        ctx.note(position, "only the first document of a file is read; what follows has no effect");
+    }
     let modules = match tree.root() {
         Some(root) if !root.is_null() => read_file(root, &mut ctx),
         _ => BTreeMap::new(),

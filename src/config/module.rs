@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 
 use super::decode::{Context, Decode, Segment, key_text, mapping, read_into, unknown_key};
 use super::duration::SignedDuration;
@@ -107,8 +108,7 @@ impl Module {
         }
         let written = mapping(node, ctx)?;
         let mut module = Self::default();
-        // Warnings of a section matter only to the prober that the section is for, which may be
-        // named after it.
+        // Whether a section matters is known only once the prober is, which may be named after it.
         let mut sections = Vec::new();
         for (key, value) in written.pairs() {
             let Some(name) = key_text(key, ctx) else {
@@ -119,18 +119,11 @@ impl Module {
             if !known {
                 unknown_key(key.position(), name, &KEYS, ctx);
             }
-            if ctx.warnings.len() > before {
-                sections.push((ProberKind::from_name(name), before..ctx.warnings.len()));
+            if known && !value.is_null() {
+                sections.push((name, key.position(), before..ctx.warnings.len()));
             }
         }
-        for (kind, range) in sections {
-            if kind.is_some() && kind != module.prober {
-                ctx.warnings[range].iter_mut().for_each(|w| w.breaks = false);
-            } else if let Some(warning) = ctx.warnings[range].iter().find(|w| w.breaks) {
-                let reason = warning.problem.message.as_str();
-                module.unusable.get_or_insert_with(|| reason.into());
-            }
-        }
+        module.judge_sections(sections, ctx);
         if module.prober.is_none() && written.get("prober").is_none_or(Node::is_null) {
             let message = format!("{} has no prober", ctx.path());
             ctx.breaks(at, message.clone());
@@ -139,10 +132,45 @@ impl Module {
         Some(module)
     }
 
+    /// Keeps what was said about the sections the prober uses, and says of the others only that it
+    /// does not. `sections` are the keys with where they stand and which warnings are theirs.
+    fn judge_sections<'t>(
+        &mut self,
+        sections: Vec<(&'t str, Position, Range<usize>)>,
+        ctx: &mut Context<'t>,
+    ) {
+        let mut unused = Vec::new();
+        for (key, at, range) in sections {
+            let kind = ProberKind::from_name(key);
+            let warnings = ctx.warnings.get_mut(range.clone()).unwrap_or_default();
+            if kind.is_none() || kind == self.prober {
+                if let Some(warning) = warnings.iter().find(|warning| warning.breaks) {
+                    let reason = warning.problem.message.as_str();
+                    self.unusable.get_or_insert_with(|| reason.into());
+                }
+            } else if let Some(prober) = self.prober {
+                unused.push((at, range, format!("{} has no effect with prober: {prober}", ctx.key(key))));
+            } else {
+                warnings.iter_mut().for_each(|warning| warning.breaks = false);
+            }
+        }
+        // Backwards, so that the ranges before stay what they are.
+        for (at, range, message) in unused.into_iter().rev() {
+            ctx.warnings.drain(range);
+            ctx.note(at, message);
+        }
+    }
+
     fn read_key<'t>(&mut self, key: &str, value: Node<'t>, ctx: &mut Context<'t>) -> bool {
         match key {
             "prober" => read_into(&mut self.prober, value, ctx),
-            "timeout" => read_into(&mut self.timeout, value, ctx),
+            "timeout" => {
+                read_into(&mut self.timeout, value, ctx);
+                if self.timeout < SignedDuration::default() {
+                    let path = ctx.path();
+                    ctx.note(value.position(), format!("{path} is negative, which means none"));
+                }
+            }
             "http" => read_into(&mut self.http, value, ctx),
             "tcp" => read_into(&mut self.tcp, value, ctx),
             "icmp" => read_into(&mut self.icmp, value, ctx),
@@ -153,6 +181,22 @@ impl Module {
             _ => return false,
         }
         true
+    }
+
+    /// The module as it works for a request with the parameter `hostname`, which is never empty.
+    ///
+    /// `http` sends it as the header `Host`; for `tcp` it is the TLS name unless the module has one.
+    /// Other probers do not look at it.
+    pub fn with_hostname(&self, hostname: &str) -> Self {
+        let mut module = self.clone();
+        match self.prober {
+            Some(ProberKind::Http) => module.http.to_mut().headers.insert("Host", hostname.to_owned()),
+            Some(ProberKind::Tcp) if self.tcp.tls_config.server_name.is_empty() => {
+                module.tcp.to_mut().tls_config.to_mut().server_name = hostname.to_owned();
+            }
+            _ => {}
+        }
+        module
     }
 
     /// The module with defaults filled in and secrets masked.

@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
 use super::LoadOptions;
+use super::differences::differences;
 use crate::logging;
 use crate::metrics::own::{ModuleCounters, Own};
 use crate::probers::{self, Module};
@@ -132,6 +133,13 @@ impl Live {
         for warning in &self.snapshot().warnings {
             warn!("{warning}");
         }
+    }
+
+    /// What modules do other than in blackbox_exporter, each as `file:line:column: sentence`.
+    pub fn differences(&self) -> Vec<String> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = self.source.name(text.is_built_in);
+        differences(&text.text).iter().map(|difference| format!("{name}:{difference}")).collect()
     }
 
     fn reload_now(&self) -> Result<(), LoadError> {

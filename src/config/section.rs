@@ -39,6 +39,13 @@ impl<T> Defaulted<T> {
     }
 }
 
+impl<T: Shared + Clone> Defaulted<T> {
+    /// The section to change; what was not written begins as the default and counts as written now.
+    pub fn to_mut(&mut self) -> &mut T {
+        self.0.get_or_insert_with(|| Box::new(T::shared_default().clone()))
+    }
+}
+
 impl<T> Default for Defaulted<T> {
     fn default() -> Self {
         Self(None)

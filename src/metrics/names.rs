@@ -78,6 +78,7 @@ metrics! {
     HEARTBEAT_EXPORTER_CONFIG_WARNINGS = Gauge "gauge" "heartbeat_exporter_config_warnings" "Warnings about the running configuration.";
     HEARTBEAT_EXPORTER_ICMP_DROPPED_TOTAL = Counter "counter" "heartbeat_exporter_icmp_dropped_total" "ICMP packets that the kernel dropped because a receive buffer was full.";
     HEARTBEAT_EXPORTER_ICMP_UNMATCHED_TOTAL = Counter "counter" "heartbeat_exporter_icmp_unmatched_total" "ICMP packets received that answer no running probe.";
+    HEARTBEAT_EXPORTER_OPEN_SOCKETS = Gauge "gauge" "heartbeat_exporter_open_sockets" "Sockets this process has open: of probes, of clients, and those it listens on.";
     HEARTBEAT_EXPORTER_PROBE_DURATION_SECONDS = Histogram "histogram" "heartbeat_exporter_probe_duration_seconds" "Duration of probes by module.";
     HEARTBEAT_EXPORTER_PROBES_IN_FLIGHT = Gauge "gauge" "heartbeat_exporter_probes_in_flight" "Probes that are running now.";
     HEARTBEAT_EXPORTER_PROBES_TOTAL = Counter "counter" "heartbeat_exporter_probes_total" "Completed probes by module and result.";

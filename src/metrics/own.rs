@@ -63,10 +63,14 @@ impl Own {
         plain(w, n::HEARTBEAT_EXPORTER_CONFIG_WARNINGS, warnings);
         plain(w, n::HEARTBEAT_EXPORTER_ICMP_DROPPED_TOTAL, icmp.dropped.into_value());
         plain(w, n::HEARTBEAT_EXPORTER_ICMP_UNMATCHED_TOTAL, icmp.unmatched.into_value());
+        let files = OpenFiles::count();
+        if let Some(files) = &files {
+            plain(w, n::HEARTBEAT_EXPORTER_OPEN_SOCKETS, files.sockets);
+        }
         self.write_modules(w);
         plain(w, n::HEARTBEAT_EXPORTER_SCHEDULING_DELAY_SECONDS, self.scheduling_delay.seconds());
         dials.write(w);
-        write_process(w);
+        write_process(w, files.as_ref());
         plain(w, n::PROMHTTP_METRIC_HANDLER_REQUESTS_IN_FLIGHT, self.scrapes.in_flight.value());
         w.family(n::PROMHTTP_METRIC_HANDLER_REQUESTS_TOTAL);
         // This process has no way to fail a scrape; the peer's dashboards divide by all three.
@@ -348,10 +352,10 @@ pub const BRANCH: &str = match option_env!("HEARTBEAT_EXPORTER_BRANCH") {
     Some(branch) => branch,
     None => "unknown",
 };
-/// Compiler, such as `rust1.95.0`: the build says so in `HEARTBEAT_EXPORTER_RUSTC`, else it is the oldest that works.
+/// Compiler, such as `rust1.95.0`; `build.rs` asks it, or the build says so in `HEARTBEAT_EXPORTER_RUSTC`.
 pub const COMPILER: &str = match option_env!("HEARTBEAT_EXPORTER_RUSTC") {
     Some(version) => version,
-    None => concat!("rust", env!("CARGO_PKG_RUST_VERSION"), "+"),
+    None => "unknown",
 };
 /// Operating system, in Go's words, which happen to be Rust's.
 pub const OS: &str = std::env::consts::OS;
@@ -375,7 +379,7 @@ const BUILD_LABELS: [(&str, &str); 7] = [
 ];
 
 /// The `process_*` families; each is left out where the system does not tell.
-fn write_process(w: &mut Writer<'_>) {
+fn write_process(w: &mut Writer<'_>, files: Option<&OpenFiles>) {
     let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let stat = Stat::parse(&stat);
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -386,7 +390,7 @@ fn write_process(w: &mut Writer<'_>) {
         (n::PROCESS_MAX_FDS, soft_limit(&limits, "Max open files")),
         (n::PROCESS_NETWORK_RECEIVE_BYTES_TOTAL, ip_octets(&network, "InOctets")),
         (n::PROCESS_NETWORK_TRANSMIT_BYTES_TOTAL, ip_octets(&network, "OutOctets")),
-        (n::PROCESS_OPEN_FDS, open_files()),
+        (n::PROCESS_OPEN_FDS, files.map(|files| files.all)),
         (n::PROCESS_RESIDENT_MEMORY_BYTES, status_bytes(&status, "VmRSS:")),
         (n::PROCESS_START_TIME_SECONDS, stat.as_ref().and_then(Stat::start_time)),
         (n::PROCESS_VIRTUAL_MEMORY_BYTES, status_bytes(&status, "VmSize:")),
@@ -451,10 +455,27 @@ fn ip_octets(netstat: &str, column: &str) -> Option<f64> {
     rows.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
 }
 
-fn open_files() -> Option<f64> {
-    let files = fs::read_dir("/proc/self/fd").ok()?.count();
-    // The one used for looking is not ours.
-    Some(files.saturating_sub(1).into_value())
+/// How many files this process has open.
+struct OpenFiles {
+    all: f64,
+    /// Those of them that are sockets: of probes, of scrapers, those that listen.
+    sockets: f64,
+}
+
+impl OpenFiles {
+    /// `None` where the system does not tell.
+    fn count() -> Option<Self> {
+        let (mut all, mut sockets) = (0_u64, 0_u64);
+        for file in fs::read_dir("/proc/self/fd").ok()?.flatten() {
+            all += 1;
+            let target = fs::read_link(file.path());
+            sockets += u64::from(
+                target.is_ok_and(|target| target.as_os_str().as_encoded_bytes().starts_with(b"socket:")),
+            );
+        }
+        // The one used for looking is not ours.
+        Some(Self { all: all.saturating_sub(1).into_value(), sockets: sockets.into_value() })
+    }
 }
 
 #[cfg(test)]
@@ -483,6 +504,12 @@ mod tests {
         let all = n::TABLE.iter().map(|facts| facts.name);
         let want: Vec<&str> = all.filter(|name| !name.starts_with("probe_")).collect();
         assert_eq!(families, want);
+    }
+
+    #[test]
+    fn the_compiler_is_known() {
+        let version = COMPILER.strip_prefix("rust").unwrap_or_default();
+        assert!(version.starts_with("1.") && version.split('.').count() == 3, "{COMPILER}");
     }
 
     #[test]

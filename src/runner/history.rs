@@ -19,11 +19,26 @@ pub struct Record {
     pub module: Arc<Module>,
     /// What was probed.
     pub target: String,
+    /// The `hostname` parameter of the request.
+    pub hostname: Option<String>,
     /// What came out.
     pub outcome: Outcome,
 }
 
 impl Record {
+    /// A probe that has no id yet; [`History::add`] gives it one.
+    pub fn new(module: Arc<Module>, target: String, hostname: Option<String>, outcome: Outcome) -> Self {
+        Self { id: 0, module, target, hostname, outcome }
+    }
+
+    /// The module as YAML, without secrets, as it was for this probe: `hostname` is part of it.
+    pub fn module_yaml(&self) -> String {
+        match &self.hostname {
+            Some(hostname) => self.module.written.with_hostname(hostname).to_yaml(),
+            None => self.module.written.to_yaml(),
+        }
+    }
+
     /// About how much memory this takes, the shared module left out.
     fn bytes(&self) -> usize {
         let report = &self.outcome.report;
@@ -48,7 +63,8 @@ impl Record {
             .map(|(_, value)| LABEL_BYTES + value.len())
             .sum();
         let timeline = size_of_val(report.timeline());
-        size_of::<Self>() + self.target.len() + samples + events + size_of_val(report.events()) + timeline
+        let texts = self.target.len() + self.hostname.as_ref().map_or(0, String::len);
+        size_of::<Self>() + texts + samples + events + size_of_val(report.events()) + timeline
     }
 }
 
@@ -105,17 +121,16 @@ impl History {
         Self { lists: Mutex::default(), limit, max_bytes: MAX_LIST_BYTES }
     }
 
-    /// Remembers a probe and returns its id.
-    pub fn add(&self, module: Arc<Module>, target: String, outcome: Outcome) -> i64 {
-        let mut record = Record { id: 0, module, target, outcome };
+    /// Remembers a probe under the next id.
+    pub fn add(&self, mut record: Record) -> Arc<Record> {
         let bytes = record.bytes();
         // Dropped after the lock.
         let mut surplus = Vec::new();
         let mut lists = self.lock();
-        let id = lists.next_id;
+        record.id = lists.next_id;
         lists.next_id += 1;
-        record.id = id;
-        lists.recent.push(Arc::new(record), bytes);
+        let record = Arc::new(record);
+        lists.recent.push(Arc::clone(&record), bytes);
         while let Some((old, bytes)) = lists.recent.pop_surplus(self.limit, self.max_bytes) {
             if old.outcome.is_success() || self.limit == 0 {
                 surplus.push(old);
@@ -127,7 +142,7 @@ impl History {
             surplus.push(old);
         }
         drop(lists);
-        id
+        record
     }
 
     /// The probe with this id.
@@ -182,6 +197,10 @@ mod tests {
         Outcome { report: Report::new(Level::Info), failure, duration: Duration::ZERO }
     }
 
+    fn add(history: &History, module: &Arc<Module>, target: &str, success: bool) -> i64 {
+        history.add(Record::new(Arc::clone(module), target.to_owned(), None, outcome(success))).id
+    }
+
     fn ids(history: &History) -> Vec<i64> {
         history.all().iter().map(|record| record.id).collect()
     }
@@ -201,7 +220,7 @@ mod tests {
             (true, &[7, 6, 4, 3]),
         ];
         for (at, (success, want)) in steps.into_iter().enumerate() {
-            let id = history.add(Arc::clone(&module), String::new(), outcome(success));
+            let id = add(&history, &module, "", success);
             assert_eq!((id, ids(&history)), (at as i64, want.to_vec()));
         }
         assert_eq!(history.by_id(3).map(|record| record.id), Some(3));
@@ -212,7 +231,7 @@ mod tests {
     fn a_limit_of_zero_keeps_nothing() {
         let history = History::new(0);
         for success in [true, false] {
-            history.add(module("m"), String::new(), outcome(success));
+            add(&history, &module("m"), "", success);
         }
         assert!(ids(&history).is_empty());
     }
@@ -221,7 +240,7 @@ mod tests {
     fn a_target_is_found_by_its_newest_probe() {
         let history = History::new(10);
         for (name, target) in [("a", "x"), ("b", "x"), ("a", "x"), ("a", "y")] {
-            history.add(module(name), target.to_owned(), outcome(true));
+            add(&history, &module(name), target, true);
         }
         let find = |target, module| history.by_target(target, module).map(|record| record.id);
         assert_eq!(find("x", None), Some(2));
@@ -236,7 +255,7 @@ mod tests {
         history.max_bytes = 20_000;
         let module = module("m");
         for id in 0..100 {
-            history.add(Arc::clone(&module), "t".repeat(4000), outcome(id % 2 == 0));
+            add(&history, &module, &"t".repeat(4000), id % 2 == 0);
         }
         assert_eq!(ids(&history), [99, 98, 97, 96, 95, 93, 91, 89]);
         assert!(history.lock().recent.bytes <= 20_000 && history.lock().failures.bytes <= 20_000);

@@ -51,10 +51,7 @@ pub fn logs(server: &Server, request: &Parts) -> Reply {
         (Some(id), None, None) => server.history.by_id(id).ok_or("Probe id not found"),
     };
     match record {
-        Ok(record) => {
-            let text = debug::text(server.log_format, &record.module, &record.target, &record.outcome);
-            reply::ok(reply::TEXT, text)
-        }
+        Ok(record) => reply::ok(reply::TEXT, debug::text(server.log_format, &record)),
         Err(message) => reply::error(StatusCode::NOT_FOUND, message),
     }
 }

@@ -2,21 +2,21 @@
 
 use crate::logging::Format;
 use crate::metrics::text::{self, Escaping, Syntax};
-use crate::probers::Module;
-use crate::runner::Outcome;
+use crate::runner::history::Record;
 
 use super::probe_log;
 
 /// Renders a probe for a reader. The three headings are those of the peer, since scripts split there.
-pub fn text(format: Format, module: &Module, target: &str, outcome: &Outcome) -> String {
+pub fn text(format: Format, record: &Record) -> String {
+    let report = &record.outcome.report;
     let mut out = "Logs for the probe:\n".to_owned();
-    probe_log::write(&mut out, format, module, target, &outcome.report);
+    probe_log::write(&mut out, format, &record.module, &record.target, report);
     out.push_str("\n\n\nMetrics that would have been returned:\n");
     let mut metrics = Vec::new();
-    text::write_samples(&mut metrics, &outcome.report.samples, Syntax::Prometheus, Escaping::AllowUtf8);
+    text::write_samples(&mut metrics, &report.samples, Syntax::Prometheus, Escaping::AllowUtf8);
     out.push_str(&String::from_utf8_lossy(&metrics));
     out.push_str("\n\n\nModule configuration:\n");
-    out.push_str(&module.written.to_yaml());
+    out.push_str(&record.module_yaml());
     out
 }
 
@@ -29,8 +29,13 @@ mod tests {
     use crate::config::{self, LoadOptions};
     use crate::logging::Level;
     use crate::metrics::names;
-    use crate::probers;
-    use crate::runner::Report;
+    use crate::probers::{self, Module};
+    use crate::runner::{Outcome, Report};
+
+    fn record(module: &Arc<Module>, report: Report) -> Record {
+        let outcome = Outcome { report, failure: None, duration: Duration::ZERO };
+        Record::new(Arc::clone(module), "t".to_owned(), None, outcome)
+    }
 
     #[test]
     fn the_layout() {
@@ -38,8 +43,7 @@ mod tests {
         let module = Arc::clone(&probers::compile_all(file)["m"]);
         let mut report = Report::new(Level::Info);
         report.samples.set(names::PROBE_SUCCESS, true);
-        let outcome = Outcome { report, failure: None, duration: Duration::ZERO };
-        let got = text(Format::Logfmt, &module, "t", &outcome);
+        let got = text(Format::Logfmt, &record(&module, report));
         let want = format!(
             "Logs for the probe:\n\n\n\nMetrics that would have been returned:\n\
              # HELP probe_success Whether the probe succeeded.\n# TYPE probe_success gauge\nprobe_success 1\n\
@@ -52,8 +56,7 @@ mod tests {
         report.log(Level::Error, "Probe failed", || {
             vec![("target", "other".to_owned()), ("err", "a b".to_owned())]
         });
-        let outcome = Outcome { report, failure: None, duration: Duration::ZERO };
-        let got = text(Format::Logfmt, &module, "t", &outcome);
+        let got = text(Format::Logfmt, &record(&module, report));
         let line = got.lines().nth(1).unwrap_or_default();
         let (_, line) = line.split_once(' ').unwrap_or_default();
         assert_eq!(

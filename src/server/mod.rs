@@ -1,6 +1,7 @@
 //! The HTTP server: which path leads where. Answers never contain anything a reply could be hurt by.
 
 mod admin;
+mod api;
 mod connection;
 mod debug;
 pub mod external_url;
@@ -75,6 +76,8 @@ impl Server {
             "metrics" => admin::metrics(self, request),
             "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
             "logs" => admin::logs(self, request),
+            "api/v1/probe" => api::probe(self, request).await,
+            "api/v1/history" => api::history(self, request),
             "-/reload" => admin::reload(self, request).await,
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),

@@ -11,31 +11,55 @@ use super::{Server, debug, probe_log, query};
 use crate::logging;
 use crate::metrics::text;
 use crate::probers::Module;
+use crate::runner::history::Record;
 use crate::runner::{self, budget};
 
 /// Answers a request for a probe. Only a bad request is an HTTP error; a failed probe is not.
 pub async fn answer(server: &Server, request: &Parts) -> Reply {
     let query = Query::parse(request.uri.query().unwrap_or_default());
+    let debug = query.debug;
+    match run(server, request, query).await {
+        Ok(record) if debug => reply::ok(reply::TEXT, debug::text(server.log_format, &record)),
+        Ok(record) => exposition(&request.headers, &record.outcome),
+        Err(Refusal { status, message }) => reply::error(status, &message),
+    }
+}
+
+/// Why a request does not lead to a probe.
+#[derive(Debug)]
+pub struct Refusal {
+    /// 400 or 500.
+    pub status: StatusCode,
+    /// One sentence.
+    pub message: String,
+}
+
+/// Runs the probe a request asks for, and remembers it.
+///
+/// # Errors
+/// The request names no module, no target, or things that do not fit together; no probe was run then.
+pub async fn run(server: &Server, request: &Parts, query: Query) -> Result<Arc<Record>, Refusal> {
+    let bad = |message| Refusal { status: StatusCode::BAD_REQUEST, message };
     let snapshot = server.live.snapshot();
     let Some(loaded) = snapshot.modules.get(&query.module) else {
         server.own.unknown_modules.add();
         let mut message = "Unknown module ".to_owned();
         logging::quote(&mut message, &query.module);
-        return reply::error(StatusCode::BAD_REQUEST, &message);
+        return Err(bad(message));
     };
     let module = &loaded.module;
     let timeout = match budget::parse_header(reply::header(&request.headers, &SCRAPE_TIMEOUT)) {
         Ok(scrape) => budget::timeout(module.timeout(), scrape, server.timeout_offset),
         Err(why) => {
             let message = format!("Failed to parse timeout from Prometheus header: {why}");
-            return reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message);
+            return Err(Refusal { status: StatusCode::INTERNAL_SERVER_ERROR, message });
         }
     };
     if let Some(why) = query.refusal(module) {
-        return reply::error(StatusCode::BAD_REQUEST, &why);
+        return Err(bad(why));
     }
     let target = query.target_for(module);
-    let Query { hostname, debug, .. } = query;
+    let hostname = query.hostname;
 
     let run = runner::Request {
         module,
@@ -51,15 +75,7 @@ pub async fn answer(server: &Server, request: &Parts) -> Reply {
     loaded.counters.observe(outcome.is_success(), outcome.duration);
     probe_log::to_stderr(server.log_format, module, &target, &outcome.report);
     server.outcomes.observe(&module.name, &target, &outcome);
-    let module = Arc::clone(module);
-    if debug {
-        let text = debug::text(server.log_format, &module, &target, &outcome);
-        server.history.add(module, target, outcome);
-        return reply::ok(reply::TEXT, text);
-    }
-    let reply = exposition(&request.headers, &outcome);
-    server.history.add(module, target, outcome);
-    reply
+    Ok(server.history.add(Record::new(Arc::clone(module), target, hostname, outcome)))
 }
 
 fn exposition(request: &HeaderMap, outcome: &runner::Outcome) -> Reply {
@@ -74,8 +90,9 @@ static SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape
 /// Module when the request names none.
 const DEFAULT_MODULE: &str = "http_2xx";
 
+/// The parameters of a request.
 #[derive(Debug, PartialEq, Eq)]
-struct Query {
+pub struct Query {
     module: String,
     target: String,
     hostname: Option<String>,
@@ -84,7 +101,7 @@ struct Query {
 
 impl Query {
     /// The first value of each parameter counts; empty is the same as absent.
-    fn parse(query: &str) -> Self {
+    pub fn parse(query: &str) -> Self {
         let [mut module, mut target, mut hostname, mut debug] = [const { None }; 4];
         for (name, value) in query::pairs(query) {
             let slot: &mut Option<String> = match name.as_str() {

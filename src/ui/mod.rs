@@ -96,7 +96,8 @@ mod tests {
                 failure,
                 duration: Duration::from_millis(millis),
             };
-            Arc::new(Record { id, module: Arc::clone(&module), target: target.to_owned(), outcome })
+            let record = Record::new(Arc::clone(&module), target.to_owned(), None, outcome);
+            Arc::new(Record { id, ..record })
         };
         let error = ProbeError::new(Phase::Connect, Reason::Refused, "no");
         let page = index(

@@ -94,6 +94,50 @@ fn a_check_loads_and_nothing_else() {
     assert!(stderr.contains(".: Is a directory (os error 21)\n"), "{stderr}");
 }
 
+/// A log line without its time and its place in the source.
+fn without_time_and_source(line: &str) -> String {
+    let kept = line.split(' ').filter(|part| !part.starts_with("time=") && !part.starts_with("source="));
+    kept.collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_check_tells_what_has_no_effect_and_what_is_different() {
+    let dir = Dir::new();
+    let text = "modules:\n  web:\n    prober: http\n    tcp: {tls: true}\n    http:\n      \
+                follow_redirects: false\n      compression: gzip\n";
+    dir.write("c.yml", text);
+    let (code, stdout, stderr) = result(&dir, &["--config.file=c.yml", "--config.check"]);
+    assert_eq!((code, stdout.as_str()), (Some(0), ""), "{stderr}");
+    let lines: Vec<String> = stderr.lines().map(without_time_and_source).collect();
+    assert_eq!(
+        &lines[2..],
+        [
+            "level=WARN msg=\"c.yml:4:5: modules.web.tcp has no effect with prober: http\"",
+            "c.yml:2:3: modules web: fall back to the first address of the other family \
+             (blackbox_exporter takes the last)",
+            "c.yml:6:25: module web: reads and checks the body of a redirect \
+             (in blackbox_exporter such checks fail)",
+            "level=INFO msg=\"Config file is ok exiting...\"",
+        ]
+    );
+
+    let (code, stdout, stderr) =
+        result(&dir, &["--config.file=c.yml", "--config.check", "--config.strict", "--log.level=error"]);
+    assert_eq!((code, stdout.as_str()), (Some(1), ""));
+    let lines: Vec<String> = stderr.lines().map(without_time_and_source).collect();
+    let problem = "c.yml:4:5: modules.web.tcp has no effect with prober: http";
+    assert_eq!(
+        lines,
+        [
+            problem.to_owned(),
+            format!("level=ERROR msg=\"Error loading config\" err=\"{problem}\" problems=1")
+        ]
+    );
+
+    let exporter = Exporter::start(text, &[]);
+    assert!(!exporter.log().concat().contains("blackbox_exporter"), "only a check tells differences");
+}
+
 #[test]
 fn without_a_file_the_default_is_read_or_the_built_in_one_used() {
     let dir = Dir::new();

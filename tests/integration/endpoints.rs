@@ -173,6 +173,73 @@ fn debug_text_and_logs_are_the_same() {
 }
 
 #[test]
+fn the_module_of_the_debug_text_has_the_hostname() {
+    let config = "modules:\n  web: {prober: http, timeout: 1s, http: {headers: {A: b, hosT: a.test}}}\n  \
+                  plain: {prober: http, timeout: 1s}\n  tcp: {prober: tcp, timeout: 1s}\n  \
+                  named: {prober: tcp, timeout: 1s, tcp: {tls_config: {server_name: b.test}}}\n  \
+                  ping: {prober: icmp, timeout: 1s}\n";
+    let exporter = Exporter::start(config, &[]);
+    let target = format!("127.0.0.1:{}", dead_port());
+    let text = |module: &str, hostname: &str| {
+        let path = format!("/probe?module={module}&target={target}{hostname}&debug=true");
+        let text = exporter.get(&path).text();
+        text.split_once("Module configuration:\n").unwrap().1.to_owned()
+    };
+    let cases = [
+        ("web", "\n  headers:\n    A: b\n    Host: a.test\n    hosT: a.test\n"),
+        ("plain", "\n  headers:\n    Host: a.test\n"),
+        ("tcp", "\n  tls_config:\n    server_name: a.test\n    insecure_skip_verify: false\n"),
+    ];
+    for (module, want) in cases {
+        let got = text(module, "&hostname=a.test");
+        assert!(got.contains(want), "{module}: {got}");
+        assert!(!text(module, "&hostname=").contains(want), "{module}");
+    }
+    for module in ["named", "ping"] {
+        assert_eq!(text(module, "&hostname=a.test"), text(module, ""), "{module}");
+    }
+    let (status, _, message) =
+        exporter.get(&format!("/probe?module=web&target={target}&hostname=b.test")).parts();
+    let want = "the module sets the header Host to \"a.test\", which conflicts with hostname=\"b.test\"\n";
+    assert_eq!((status, message.as_str()), (400, want));
+    assert!(!exporter.get("/config").text().contains("Host: a.test"), "the module itself stays as it is");
+}
+
+#[test]
+fn a_target_is_decoded_again_only_if_it_is_none_otherwise() {
+    let target = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = target.local_addr().unwrap();
+    let exporter = start(&[]);
+    let cases = [
+        (format!("http%253A//{address}/twice"), "/twice"),
+        (format!("http://{address}/a%2Bb%252Bc"), "/a+b%2Bc"),
+    ];
+    for (encoded, want) in cases {
+        let client = exporter.send("GET", &format!("/probe?target={encoded}"), &[]);
+        let (mut peer, _) = target.accept().unwrap();
+        let mut head = [0; 64];
+        let length = peer.read(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head[..length]).into_owned();
+        assert!(head.starts_with(&format!("GET {want} HTTP/1.1\r\n")), "{head}");
+        drop((peer, client));
+    }
+}
+
+#[test]
+fn parameters_come_from_the_url_alone() {
+    let exporter = start(&[]);
+    let mut client = TcpStream::connect(exporter.address).unwrap();
+    let body = "module=tcp&target=127.0.0.1:1";
+    let head = format!("Host: x\r\nConnection: close\r\nContent-Length: {}", body.len());
+    let kind = "Content-Type: application/x-www-form-urlencoded";
+    write!(client, "POST /probe HTTP/1.1\r\n{head}\r\n{kind}\r\n\r\n{body}").unwrap();
+    let mut raw = Vec::new();
+    client.read_to_end(&mut raw).unwrap();
+    let reply = Reply::parse(&raw);
+    assert_eq!((reply.status, reply.text().as_str()), (400, "Target parameter is missing\n"));
+}
+
+#[test]
 fn log_lines_of_a_probe_obey_their_own_flag() {
     let target = format!("/probe?module=tcp&target=127.0.0.1:{}", dead_port());
     let exporter = start(&["--log.prober=debug", "--log.probe-outcomes=none"]);
@@ -219,6 +286,47 @@ fn an_outcome_that_changes_is_logged_once() {
         format!("module=tcp target={address} success=false phase=connect reason=refused duration_seconds=");
     assert!(lines[0].starts_with(&want), "{lines:#?}");
     assert!(lines[1].starts_with(&format!("module=tcp target={address} success=true ")), "{lines:#?}");
+}
+
+#[test]
+fn outcomes_are_logged_as_the_flag_says() {
+    for (which, want) in [("none", 0), ("changes", 2), ("failures", 2), ("all", 4)] {
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = target.local_addr().unwrap();
+        drop(target);
+        let path = format!("/probe?module=tcp&target={address}");
+        let exporter = start(&["--log.prober=none", &format!("--log.probe-outcomes={which}")]);
+        exporter.get(&path);
+        exporter.get(&path);
+        let target = TcpListener::bind(address).unwrap();
+        exporter.get(&path);
+        exporter.get(&path);
+        drop(target);
+        exporter.signal("TERM");
+        exporter.wait_for_log("Stopping");
+        let lines = exporter.log();
+        assert_eq!(
+            lines.iter().filter(|line| line.contains("Probe outcome")).count(),
+            want,
+            "{which}: {lines:#?}"
+        );
+    }
+}
+
+#[test]
+fn the_level_of_probe_logs_filters_them() {
+    let target = format!("/probe?module=tcp&target=127.0.0.1:{}&debug=true", dead_port());
+    for (level, debug, error) in [
+        ("debug", true, true),
+        ("INFO", false, true),
+        ("warn", false, true),
+        ("error", false, true),
+        ("none", false, false),
+    ] {
+        let exporter = start(&[&format!("--log.prober={level}")]);
+        let text = exporter.get(&target).text();
+        assert_eq!((text.contains("level=DEBUG"), text.contains("level=ERROR")), (debug, error), "{level}");
+    }
 }
 
 #[test]

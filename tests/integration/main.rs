@@ -4,18 +4,25 @@
     reason = "a test may panic; the lint does not see that helpers belong to tests"
 )]
 
+/// Reports of probes as JSON.
+mod api;
 /// Flags, exit codes and the end of the process.
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Own metrics while many probes run.
+mod load;
 /// Dashboards and rules use only metrics that exist.
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// A configuration made for blackbox_exporter.
+mod peer_configuration;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
     mod grpc;
+    mod http;
     mod icmp;
     mod tcp;
     mod unix;
@@ -23,5 +30,9 @@ mod probers {
 }
 /// The configuration is replaced while the process runs.
 mod reload;
+/// Secrets stay secret.
+mod secrets;
 /// Servers, certificates, a started exporter, and running one probe.
 mod support;
+/// tests/README.md names tests that exist.
+mod test_map;

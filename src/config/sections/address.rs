@@ -65,11 +65,26 @@ pub(super) fn source_ip(text: &str) -> Option<IpAddr> {
     text.parse().ok()
 }
 
-/// Warns about a `source_ip_address` that is no address.
-pub(super) fn check_source<'t>(text: &str, written: &Mapping<'t>, ctx: &mut Context<'t>) {
-    if !text.is_empty() && source_ip(text).is_none() {
-        let key = ctx.key("source_ip_address");
-        let message = format!("{key} must be an IP address, got {}", quote(text));
-        ctx.breaks(written.position_of("source_ip_address"), message);
+/// Warns about a `source_ip_address` that is no address, or of a family no target will have.
+pub(super) fn check_source<'t>(
+    text: &str,
+    preferred: &IpPreference,
+    fallback: bool,
+    written: &Mapping<'t>,
+    ctx: &mut Context<'t>,
+) {
+    if text.is_empty() {
+        return;
     }
+    let key = ctx.key("source_ip_address");
+    let family = |is_ipv4| if is_ipv4 { "IPv4" } else { "IPv6" };
+    let message = match source_ip(text) {
+        None => format!("{key} must be an IP address, got {}", quote(text)),
+        Some(source) if !fallback && source.is_ipv4() != preferred.is_ipv4() => {
+            let (source, target) = (family(source.is_ipv4()), family(preferred.is_ipv4()));
+            format!("{key} is {source}, and without ip_protocol_fallback only {target} is used")
+        }
+        Some(_) => return,
+    };
+    ctx.breaks(written.position_of("source_ip_address"), message);
 }

@@ -1,5 +1,6 @@
 //! `query_response`: what to expect and what to send, step by step.
 
+use super::note_unused;
 use crate::config::bytes::Bytes;
 use crate::config::decode::{Context, Segment, quote};
 use crate::config::section::section;
@@ -42,11 +43,14 @@ impl DialogueStep {
                 "may have only one of expect and expect_bytes",
             );
         }
+        if written.pairs().all(|(_, value)| value.is_null()) {
+            let path = ctx.path();
+            ctx.note(written.position(), format!("{path} is empty and does nothing"));
+        }
         let labels = self.labels.as_deref().unwrap_or_default();
         if self.expect.is_none() {
             if !labels.is_empty() {
-                let path = ctx.key("labels");
-                ctx.note(written.position_of("labels"), format!("{path} has no effect without expect"));
+                note_unused("labels", "without expect", written, ctx);
             }
             return;
         }
@@ -76,6 +80,23 @@ fn mangle(name: &str) -> String {
     let keep =
         |index: usize, c: char| c == '_' || c.is_ascii_alphabetic() || (index > 0 && c.is_ascii_digit());
     name.chars().enumerate().map(|(index, c)| if keep(index, c) { c } else { '_' }).collect()
+}
+
+/// Notes where a dialogue that is encrypted already, with `tls` from the start, starts TLS again.
+pub(super) fn note_second_tls<'t>(
+    tls: bool,
+    steps: &[DialogueStep],
+    written: &Mapping<'t>,
+    ctx: &mut Context<'t>,
+) {
+    let starts = steps.iter().enumerate().filter(|(_, step)| step.starttls).map(|(index, _)| index);
+    for index in starts.skip(usize::from(!tls)) {
+        let path = ctx.within(Segment::Key("query_response"), |ctx| {
+            ctx.within(Segment::Index(index), |ctx| ctx.key("starttls"))
+        });
+        let message = format!("{path} comes when the connection is encrypted already, and the probe fails");
+        ctx.note(written.position_of("query_response"), message);
+    }
 }
 
 /// Notes which keys of a dialogue a prober does not look at.

@@ -131,7 +131,13 @@ impl Dns {
             }
         }
 
-        address::check_source(&self.source_ip_address, written, ctx);
+        address::check_source(
+            &self.source_ip_address,
+            &self.preferred_ip_protocol,
+            self.ip_protocol_fallback,
+            written,
+            ctx,
+        );
         self.tls_config.warn(self.dns_over_tls, written, ctx);
         match self.transport() {
             None => {

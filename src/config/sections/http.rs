@@ -2,6 +2,7 @@
 
 use super::address::IpPreference;
 use super::http_client::{HttpClient, check_header, key_position};
+use super::{is_written, note_unused};
 use crate::config::byte_size::ByteSize;
 use crate::config::bytes::Bytes;
 use crate::config::cel::CelProgram;
@@ -9,7 +10,7 @@ use crate::config::decode::{Context, Segment, quote};
 use crate::config::header::{canonical_name, is_header_value, is_token, same_header};
 use crate::config::map::Map;
 use crate::config::section::section;
-use crate::config::yaml::tree::{Mapping, NodeKind};
+use crate::config::yaml::tree::{Mapping, Node, NodeKind};
 use crate::regex::GoRegex;
 
 /// What a response's version can be.
@@ -135,6 +136,9 @@ impl Http {
         let at = |key| written.position_of(key);
         if let Some(refuse) = self.no_follow_redirects.take() {
             self.client.follow_redirects = !refuse;
+            if is_written("follow_redirects", written) {
+                note_unused("follow_redirects", "with no_follow_redirects", written, ctx);
+            }
             let path = ctx.key("no_follow_redirects");
             ctx.note(
                 at("no_follow_redirects"),
@@ -159,6 +163,46 @@ impl Http {
         }
         self.check_headers(written, ctx);
         self.check_versions(written, ctx);
+        self.check_statuses(written, ctx);
+        self.note_combinations(written, ctx);
+    }
+
+    /// Keys that another one leaves without work, or with which no probe can succeed.
+    fn note_combinations<'t>(&self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        if self.skip_resolve_phase_with_proxy && !self.client.proxy.is_configured() {
+            note_unused("skip_resolve_phase_with_proxy", "without a proxy", written, ctx);
+        }
+        if self.fail_if_ssl && self.fail_if_not_ssl {
+            let path = ctx.key("fail_if_not_ssl");
+            ctx.note(
+                written.position_of("fail_if_not_ssl"),
+                format!("{path} and fail_if_ssl together fail every probe"),
+            );
+        }
+        if self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
+            let keys = ["basic_auth", "authorization", "bearer_token", "bearer_token_file"];
+            for key in keys.iter().filter(|key| is_written(key, written)) {
+                note_unused(key, "with Authorization among the headers", written, ctx);
+            }
+        }
+        let limit = written.get("body_size_limit").and_then(Node::text);
+        if limit.is_some_and(|text| text.starts_with('-')) && self.body_size_limit != ByteSize::default() {
+            let path = ctx.key("body_size_limit");
+            ctx.note(
+                written.position_of("body_size_limit"),
+                format!("{path} is negative, which means no limit"),
+            );
+        }
+    }
+
+    fn check_statuses<'t>(&self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        for code in self.valid_status_codes.iter().filter(|code| !(100..=999).contains(*code)) {
+            let path = ctx.key("valid_status_codes");
+            ctx.note(
+                written.position_of("valid_status_codes"),
+                format!("{path} has {code}, which no answer ever has"),
+            );
+        }
     }
 
     fn check_headers<'t>(&self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
@@ -176,6 +220,14 @@ impl Http {
                         quote(&self.compression)
                     );
                     ctx.error_here(at(), rest);
+                }
+                if ["Content-Length", "Transfer-Encoding"].iter().any(|other| same_header(other, name)) {
+                    let message = format!(
+                        "{} has {}, which follows from the body and is not sent",
+                        ctx.path(),
+                        quote(name)
+                    );
+                    ctx.note(at(), message);
                 }
                 let mut earlier = self.headers.iter().take(index);
                 if let Some((winner, _)) = earlier.find(|(other, _)| same_header(other, name)) {
@@ -204,6 +256,13 @@ impl Http {
                 );
                 ctx.note(at("valid_http_versions"), message);
             }
+        }
+        if is_listed("HTTP/2.0") && !self.client.enable_http2 && !self.enable_http3 {
+            let message = format!(
+                "{} has \"HTTP/2.0\", which no answer has with enable_http2: false",
+                ctx.key("valid_http_versions")
+            );
+            ctx.note(at("valid_http_versions"), message);
         }
         if !self.enable_http3 {
             if is_listed("HTTP/3.0") {
@@ -240,6 +299,10 @@ impl HeaderMatch {
         };
         if self.header.is_empty() && is_absent("header") {
             ctx.error_here(written.position_of("header"), "needs a header");
+        }
+        if !self.header.is_empty() && !is_token(&self.header) {
+            let message = format!("{} must be a header name, got {}", ctx.key("header"), quote(&self.header));
+            ctx.breaks(written.position_of("header"), message);
         }
         let pattern = written.get("regexp");
         let is_blank = pattern.is_none_or(|node| node.is_null() || node.text() == Some(""));

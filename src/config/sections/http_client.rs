@@ -224,6 +224,10 @@ impl Authorization {
             let message = format!("{} must not be {kind}; use basic_auth", ctx.key("type"));
             ctx.error(written.position_of("type"), message);
         }
+        if sources.iter().all(|(_, used)| !used) {
+            let path = ctx.path();
+            ctx.note(written.position(), format!("{path} has no effect without credentials"));
+        }
         self.kind = if kind.is_empty() { BEARER } else { kind }.to_owned();
     }
 }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{self, IpPreference};
+use super::note_unused;
 use crate::config::decode::Context;
 use crate::config::section::section;
 use crate::config::yaml::tree::Mapping;
@@ -37,7 +38,16 @@ impl Icmp {
     }
 
     fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
-        address::check_source(&self.source_ip_address, written, ctx);
+        address::check_source(
+            &self.source_ip_address,
+            &self.preferred_ip_protocol,
+            self.ip_protocol_fallback,
+            written,
+            ctx,
+        );
+        if self.dont_fragment && !self.preferred_ip_protocol.is_ipv4() && !self.ip_protocol_fallback {
+            note_unused("dont_fragment", "on IPv6, and nothing else is used", written, ctx);
+        }
         if !(0..=255).contains(&self.ttl) {
             let message = format!("{} must be 0 to 255, got {}", ctx.key("ttl"), self.ttl);
             ctx.error(written.position_of("ttl"), message);

@@ -33,6 +33,17 @@ fn at_most_one<'t>(uses: &[(&str, bool)], written: &Mapping<'t>, ctx: &mut Conte
     }
 }
 
+/// Notes that `key` is written and does nothing; `why` completes the sentence.
+fn note_unused<'t>(key: &str, why: &str, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+    let message = format!("{} has no effect {why}", ctx.key(key));
+    ctx.note(written.position_of(key), message);
+}
+
+/// Whether `key` has a value.
+fn is_written(key: &str, written: &Mapping<'_>) -> bool {
+    written.get(key).is_some_and(|node| !node.is_null())
+}
+
 /// Warns about the first `*_ref` key with a value: there is no secret manager to ask.
 fn refuse_refs<'t>(uses: &[(&str, &str)], breaks: bool, written: &Mapping<'t>, ctx: &mut Context<'t>) {
     for (key, value) in uses {

@@ -1,7 +1,7 @@
 //! `oauth2`: how to get an access token before the request.
 
 use super::tls::TlsConfig;
-use super::{at_most_one, refuse_refs};
+use super::{at_most_one, is_written, note_unused, refuse_refs};
 use crate::config::decode::{Context, Decode, key_text, quote};
 use crate::config::map::Map;
 use crate::config::secret::Secret;
@@ -16,6 +16,18 @@ const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
 /// Values of `signature_algorithm`; the first is the default.
 const SIGNATURE_ALGORITHMS: [&str; 3] = ["RS256", "RS384", "RS512"];
+
+/// Keys that only a signed token needs.
+const JWT_KEYS: [&str; 8] = [
+    "client_certificate_key_id",
+    "client_certificate_key",
+    "client_certificate_key_file",
+    "client_certificate_key_ref",
+    "signature_algorithm",
+    "iss",
+    "audience",
+    "claims",
+];
 
 section! {
     /// OAuth 2.0 client credentials (RFC 6749 §4.4) or JWT bearer grants (RFC 7523).
@@ -105,12 +117,33 @@ impl OAuth2 {
             }
             let reference = ("client_certificate_key_ref", &*self.client_certificate_key_ref);
             refuse_refs(&[reference], true, written, ctx);
+            self.note_keys_of_other_grant(
+                &["client_secret", "client_secret_file", "client_secret_ref"],
+                written,
+                ctx,
+            );
         } else {
             at_most_one(&secrets, written, ctx);
             let reference = ("client_secret_ref", self.client_secret_ref.as_str());
             refuse_refs(&[reference], true, written, ctx);
+            self.note_keys_of_other_grant(&JWT_KEYS, written, ctx);
+            if !matches!(self.grant_type.as_str(), "" | "client_credentials") {
+                let (path, shown) = (ctx.key("grant_type"), quote(&self.grant_type));
+                let message = format!(
+                    "{path} should be client_credentials or {JWT_BEARER}, got {shown}, which works like the first"
+                );
+                ctx.note(written.position_of("grant_type"), message);
+            }
         }
         self.tls_config.warn(true, written, ctx);
+    }
+
+    fn note_keys_of_other_grant<'t>(&self, keys: &[&str], written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        let why =
+            if self.is_jwt_bearer() { "with grant_type jwt-bearer" } else { "without grant_type jwt-bearer" };
+        for key in keys.iter().filter(|key| is_written(key, written)) {
+            note_unused(key, why, written, ctx);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::address::{self, IpPreference};
-use super::dialogue::DialogueStep;
+use super::dialogue::{DialogueStep, note_second_tls};
 use super::tls::TlsConfig;
 use crate::config::decode::Context;
 use crate::config::section::{Defaulted, section};
@@ -35,7 +35,14 @@ impl Tcp {
     }
 
     fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
-        address::check_source(&self.source_ip_address, written, ctx);
+        address::check_source(
+            &self.source_ip_address,
+            &self.preferred_ip_protocol,
+            self.ip_protocol_fallback,
+            written,
+            ctx,
+        );
+        note_second_tls(self.tls, &self.query_response, written, ctx);
         let uses_tls = self.tls || self.query_response.iter().any(|step| step.starttls);
         self.tls_config.warn(uses_tls, written, ctx);
     }

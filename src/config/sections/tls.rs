@@ -1,6 +1,6 @@
 //! `tls_config`: how to verify a server and how to identify to it.
 
-use super::{at_most_one, refuse_refs};
+use super::{at_most_one, note_unused, refuse_refs};
 use crate::config::decode::{Context, Decode, Segment};
 use crate::config::secret::Secret;
 use crate::config::section::section;
@@ -73,19 +73,25 @@ impl TlsConfig {
         }
     }
 
-    /// Warns about settings that load but cannot work; called by the section that holds this one,
-    /// which knows whether TLS is `used` at all.
+    /// Warns about settings that load but cannot work, or that nothing uses; called by the section
+    /// that holds this one, which knows whether TLS is `used` at all.
     pub(super) fn warn<'t>(&self, used: bool, parent: &Mapping<'t>, ctx: &mut Context<'t>) {
         let Some(written) = parent.get("tls_config").and_then(|node| node.mapping(&mut Vec::new())) else {
             return;
         };
+        if !used {
+            if written.pairs().next().is_some() {
+                note_unused("tls_config", "without TLS", parent, ctx);
+            }
+            return;
+        }
         ctx.within(Segment::Key("tls_config"), |ctx| {
             let refs = [
                 ("ca_ref", self.ca_ref.as_str()),
                 ("cert_ref", self.cert_ref.as_str()),
                 ("key_ref", self.key_ref.as_str()),
             ];
-            refuse_refs(&refs, used, &written, ctx);
+            refuse_refs(&refs, true, &written, ctx);
             let min = self.min_version.unwrap_or(TlsVersion::Tls12);
             let max = self.max_version.unwrap_or(TlsVersion::Tls13);
             if min > max {
@@ -100,7 +106,7 @@ impl TlsConfig {
                     source("min_version"),
                     max.name(),
                 );
-                ctx.warn(written.position_of("max_version"), used, message);
+                ctx.breaks(written.position_of("max_version"), message);
             }
         });
     }

@@ -1,6 +1,6 @@
 //! `unix`: a Unix domain socket and a dialogue.
 
-use super::dialogue::DialogueStep;
+use super::dialogue::{DialogueStep, note_second_tls};
 use super::tls::TlsConfig;
 use crate::config::decode::Context;
 use crate::config::section::{Defaulted, section};
@@ -21,6 +21,7 @@ section! {
 
 impl Unix {
     fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        note_second_tls(self.tls, &self.query_response, written, ctx);
         let uses_tls = self.tls || self.query_response.iter().any(|step| step.starttls);
         self.tls_config.warn(uses_tls, written, ctx);
         if uses_tls && self.tls_config.server_name.is_empty() && !self.tls_config.insecure_skip_verify {

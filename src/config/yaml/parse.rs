@@ -36,9 +36,11 @@ pub fn parse(text: &str) -> Result<(Tree<'_>, Vec<Problem>), Problem> {
     let mut builder = Builder::default();
     builder.tree.nodes.reserve(text.len() / BYTES_PER_NODE);
     builder.tree.children.reserve(text.len() / BYTES_PER_NODE);
-    for next in Parser::new_from_str_with_options(text, options) {
+    let mut events = Parser::new_from_str_with_options(text, options);
+    while let Some(next) = events.next() {
         let (event, span) = next.map_err(|error| syntax_error(&error))?;
         if builder.event(event, &span)? {
+            builder.tree.next_document = next_document(events);
             return Ok((builder.tree, builder.duplicates));
         }
     }
@@ -46,6 +48,17 @@ pub fn parse(text: &str) -> Result<(Tree<'_>, Vec<Problem>), Problem> {
         position: Position::START,
         message: "the file is empty; write `modules: {}` for a configuration without modules".to_owned(),
     })
+}
+
+/// Where another document with content begins; what is no YAML counts as none.
+fn next_document<'a>(
+    mut events: impl Iterator<Item = Result<(Event<'a>, Span), ScanError>>,
+) -> Option<Position> {
+    let Ok((Event::DocumentStart(..), start)) = events.next()? else { return None };
+    match events.next()?.ok()? {
+        (Event::Scalar(..), span) if span.is_empty() => None,
+        _ => Some(position(start.start)),
+    }
 }
 
 fn syntax_error(error: &ScanError) -> Problem {

@@ -16,6 +16,8 @@ pub struct Tree<'a> {
     /// Children of all collections, each collection's together; a mapping alternates key, value.
     pub(super) children: Vec<NodeId>,
     pub(super) root: Option<NodeId>,
+    /// Where a second document begins, if one with content follows.
+    pub(super) next_document: Option<Position>,
 }
 
 #[derive(Debug)]
@@ -85,6 +87,11 @@ pub struct Mapping<'t> {
 }
 
 impl<'a> Tree<'a> {
+    /// Where the first of the documents begins that are not read; one without content does not count.
+    pub fn next_document(&self) -> Option<Position> {
+        self.next_document
+    }
+
     /// The document's one value.
     pub fn root(&self) -> Option<Node<'_>> {
         self.root.map(|id| Node { tree: self, id })

@@ -121,6 +121,18 @@ mod tests {
     use super::*;
     use tokio::net::TcpListener;
 
+    #[tokio::test(start_paused = true)]
+    async fn a_handshake_ends_after_ten_seconds_whatever_the_deadline() {
+        let net = crate::net::Net::new();
+        let started = tokio::time::Instant::now();
+        let deadline = std::time::Instant::now() + Duration::from_secs(15);
+        let run = Run { target: "", hostname: None, deadline, net: &net };
+        let error = limit_handshake(&run, std::future::pending::<()>()).await.unwrap_err();
+        assert_eq!((error.phase, error.reason), (Phase::Tls, Reason::Deadline));
+        let took = started.elapsed();
+        assert!((HANDSHAKE_LIMIT..HANDSHAKE_LIMIT + Duration::from_millis(10)).contains(&took), "{took:?}");
+    }
+
     #[tokio::test]
     async fn a_dead_address_is_passed_over() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

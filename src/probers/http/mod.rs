@@ -187,10 +187,10 @@ async fn begin(
 ) -> Result<(Url, Address), ProbeError> {
     let url = Url::parse_target(run.target)
         .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?;
-    let address = resolve::select(run, report, &url.host, preference).await?;
+    let address = resolve::select(run, report, &url.host, preference).await;
     let lookup = report.total(Phase::Resolve);
     report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", lookup);
-    Ok((url, address))
+    Ok((url, address?))
 }
 
 /// The hop that is about to be made.

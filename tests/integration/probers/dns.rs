@@ -1,7 +1,7 @@
 //! The dns prober against servers that answer in every way, right and wrong.
 
 use crate::support::certificates::{Authority, END, Validity};
-use crate::support::peers::{Act, Peer, closed_port};
+use crate::support::peers::{Act, HalfOpen, Peer, closed_port};
 use crate::support::{Probed, compile, probe};
 
 /// `MiXeD.test`, type A, class IN.
@@ -123,6 +123,15 @@ async fn the_deadline_leaves_the_durations() {
     assert_eq!(probed.failure().as_deref(), Some("tls/deadline"));
     let [_, connect, request] = durations(&probed);
     assert!(connect > 0.05 && request == 0.0, "{connect} {request}: the handshake belongs to connecting");
+}
+
+#[tokio::test]
+async fn connecting_from_a_source_address_ends_at_the_deadline() {
+    let half_open = HalfOpen::new().await;
+    let keys = "  transport_protocol: tcp\n  source_ip_address: 127.0.0.1\n";
+    let probed = probe(&impatient(keys), &half_open.address.to_string()).await;
+    assert_eq!(probed.failure().as_deref(), Some("connect/deadline"));
+    assert!(probed.value("probe_duration_seconds") < Some(1.0));
 }
 
 #[tokio::test]
