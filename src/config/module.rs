@@ -26,6 +26,8 @@ const MODULE_INDENT: usize = 2;
 pub struct Module {
     /// What to run; `None` if the module names no prober, so that it can only be refused.
     pub prober: Option<ProberKind>,
+    /// A value of `prober:` that no version knows; the peer's last release loads it as well.
+    pub unknown_prober: Option<String>,
     /// Upper limit of a probe; zero or negative means none of its own.
     pub timeout: SignedDuration,
     /// The section `http`.
@@ -67,6 +69,8 @@ pub enum ProberKind {
     Websocket,
 }
 
+/// Values of `prober:`, for messages.
+const PROBERS: &str = "http, tcp, icmp, dns, grpc, unix or websocket";
 /// Keys of a module, for hints.
 const KEYS: [&str; 9] = ["prober", "timeout", "http", "tcp", "icmp", "dns", "grpc", "unix", "websocket"];
 
@@ -163,7 +167,7 @@ impl Module {
 
     fn read_key<'t>(&mut self, key: &str, value: Node<'t>, ctx: &mut Context<'t>) -> bool {
         match key {
-            "prober" => read_into(&mut self.prober, value, ctx),
+            "prober" => self.read_prober(value, ctx),
             "timeout" => {
                 read_into(&mut self.timeout, value, ctx);
                 if self.timeout < SignedDuration::default() {
@@ -181,6 +185,18 @@ impl Module {
             _ => return false,
         }
         true
+    }
+
+    fn read_prober<'t>(&mut self, value: Node<'t>, ctx: &mut Context<'t>) {
+        match value.text().filter(|name| ProberKind::from_name(name).is_none()) {
+            Some(name) => {
+                let message = format!("{} must be {PROBERS}, got {name:?}", ctx.path());
+                ctx.breaks(value.position(), message.clone());
+                self.unusable.get_or_insert_with(|| message.into());
+                self.unknown_prober = Some(name.to_owned());
+            }
+            None => read_into(&mut self.prober, value, ctx),
+        }
     }
 
     /// The module as it works for a request with the parameter `hostname`, which is never empty.
@@ -211,7 +227,7 @@ impl Decode for ProberKind {
     fn decode<'t>(node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
         let kind = node.text().and_then(Self::from_name);
         if kind.is_none() {
-            ctx.expected(node, "http, tcp, icmp, dns, grpc, unix or websocket");
+            ctx.expected(node, PROBERS);
         }
         kind
     }
@@ -235,7 +251,10 @@ impl Emit for Module {
             if self.is_null {
                 return;
             }
-            out.field("prober", &self.prober);
+            match &self.unknown_prober {
+                Some(name) => out.field("prober", name),
+                None => out.field("prober", &self.prober),
+            }
             out.field("timeout", &self.timeout);
             out.field("http", &self.http);
             out.field("tcp", &self.tcp);

@@ -127,7 +127,9 @@ impl Query {
             return Some("Target parameter is missing".to_owned());
         }
         if module.written.prober.is_none() {
-            return Some("Unknown prober \"\"".to_owned());
+            let mut message = "Unknown prober ".to_owned();
+            logging::quote(&mut message, module.written.unknown_prober.as_deref().unwrap_or_default());
+            return Some(message);
         }
         module.prober.as_ref().ok()?.hostname_conflict(self.hostname.as_deref()?)
     }

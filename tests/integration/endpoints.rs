@@ -6,8 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::exporter::{Exporter, Reply};
 
-const CONFIG: &str =
-    "modules:\n  http_2xx: {prober: http, timeout: 9s}\n  tcp: {prober: tcp, timeout: 2s}\n  nul:\n";
+const CONFIG: &str = "modules:\n  http_2xx: {prober: http, timeout: 9s}\n  tcp: {prober: tcp, timeout: 2s}\n  nul:\n  gopher: {prober: gopher}\n";
 const ERROR: &str = "text/plain; charset=utf-8";
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
 
@@ -38,6 +37,7 @@ fn fixed_answers() {
         ("GET", "/probe?module=nope", 400, ERROR, "Unknown module \"nope\"\n"),
         ("GET", "/probe?module=a%22%0Ab&target=x", 400, ERROR, "Unknown module \"a\\\"\\nb\"\n"),
         ("GET", "/probe?module=nul&target=x", 400, ERROR, "Unknown prober \"\"\n"),
+        ("GET", "/probe?module=gopher&target=x", 400, ERROR, "Unknown prober \"gopher\"\n"),
         ("GET", "/probe?module=nul", 400, ERROR, "Target parameter is missing\n"),
         ("GET", "/probe?module=tcp&target=x;y", 400, ERROR, "Target parameter is missing\n"),
         ("GET", "/probe?module=tcp&target=%zz", 400, ERROR, "Target parameter is missing\n"),
@@ -390,7 +390,7 @@ fn the_configuration_is_shown() {
     let exporter = start(&[]);
     let (status, kind, text) = exporter.get("/config").parts();
     assert_eq!((status, kind.as_deref()), (200, Some("text/plain")));
-    assert!(text.starts_with("modules:\n    http_2xx:\n        prober: http\n"), "{text}");
+    assert!(text.starts_with("modules:\n    gopher:\n        prober: gopher\n"), "{text}");
 }
 
 #[test]
