@@ -26,7 +26,7 @@ def main():
     own = set(metadata["workspace_members"])
     packages = [package for package in metadata["packages"] if package["id"] not in own]
     # The metadata also name optional dependencies that no feature turns on; they are never compiled.
-    compiled = names_compiled()
+    compiled = names_compiled(rules["graph"]["targets"])
     used = [package for package in packages if f"{package['name']} v{package['version']}" in compiled]
     problems = [*sources(packages, rules), *licences(used, rules), *bans(used, rules)]
     for problem in problems:
@@ -35,9 +35,10 @@ def main():
     return 1 if problems or not used else 0
 
 
-def names_compiled():
-    """`name vX.Y.Z` of everything that is compiled for any platform, tests included."""
-    command = ["cargo", "tree", "--locked", "--all-features", "--target=all", "--edges=all", "--prefix=none"]
+def names_compiled(targets):
+    """`name vX.Y.Z` of everything that is compiled for one of these platforms, tests included."""
+    command = ["cargo", "tree", "--locked", "--all-features", "--edges=all", "--prefix=none"]
+    command += [f"--target={target}" for target in targets]
     text = subprocess.run([*command, "--format={p}"], check=True, stdout=subprocess.PIPE, text=True).stdout
     return {" ".join(line.split()[:2]) for line in text.splitlines()}
 

@@ -6,6 +6,7 @@ pub mod dialogue;
 pub mod dns;
 pub mod failure;
 pub mod icmp;
+pub mod quic;
 pub mod resolve;
 pub mod tls;
 

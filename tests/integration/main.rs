@@ -23,6 +23,7 @@ mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http3;
     mod icmp;
     mod tcp;
     mod unix;

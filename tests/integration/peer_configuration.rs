@@ -142,20 +142,14 @@ fn every_module_probes() {
         ),
         (&["icmp_example"], "127.0.0.1", ""),
         (&["dns_udp_example", "dns_soa"], &silent, "request/refused"),
-        (&["dns_tcp_example", "dns_over_tls", "grpc", "grpc_plain"], &closed, refused),
+        (&["dns_tcp_example", "dns_over_tls", "grpc", "grpc_plain", "http3"], &closed, refused),
         (&["unix_example"], "/nowhere/at/all", "connect/not_found"),
         (&["websocket_example"], &socket, refused),
     ];
     // Files that are not there or not what they should be fail the probe, each in its own phase.
     let tls = ["http_custom_ca_example", "http_inline_certificates"];
-    let of_others = [
-        "http_with_proxy",
-        "http3",
-        "http_oauth2",
-        "http_oauth2_file",
-        "http_oauth2_token",
-        "http_oauth2_token_file",
-    ];
+    let of_others =
+        ["http_with_proxy", "http_oauth2", "http_oauth2_file", "http_oauth2_token", "http_oauth2_token_file"];
     let mut seen: Vec<&str> = Vec::new();
     for (modules, target, want) in cases {
         for module in modules {

@@ -2,6 +2,7 @@
 
 use super::address::IpPreference;
 use super::http_client::{HttpClient, check_header, key_position};
+use super::tls::TlsVersion;
 use super::{is_written, note_unused};
 use crate::config::byte_size::ByteSize;
 use crate::config::bytes::Bytes;
@@ -284,6 +285,10 @@ impl Http {
         }
         if self.client.proxy.is_configured() {
             let message = format!("{path} cannot be used with a proxy");
+            ctx.breaks(at("enable_http3"), message);
+        }
+        if self.client.tls_config.max_version.is_some_and(|max| max < TlsVersion::Tls13) {
+            let message = format!("{path} needs TLS 1.3, above the max_version of tls_config");
             ctx.breaks(at("enable_http3"), message);
         }
         ctx.note(at("enable_http3"), format!("{path} makes http:// targets https://"));

@@ -81,16 +81,32 @@ pub(super) fn from_handshake(error: io::Error, answered: bool) -> TlsError {
 fn from_rustls(error: &rustls::Error, answered: bool) -> TlsError {
     use rustls::Error::{AlertReceived, InvalidMessage, PeerIncompatible, PeerMisbehaved};
     match error {
-        AlertReceived(alert) if refuses_offer(*alert, answered) => {
-            TlsError::VersionOrCipher(format!("the peer refused with the alert {}", alert_name(*alert)))
-        }
-        AlertReceived(alert) => TlsError::Alert(*alert),
+        AlertReceived(alert) => from_alert(*alert, answered),
         PeerIncompatible(why) if lacks_common_ground(why) => TlsError::VersionOrCipher(error.to_string()),
         PeerMisbehaved(why) if chose_what_we_lack(why) => TlsError::VersionOrCipher(error.to_string()),
         InvalidMessage(why) if !answered && is_no_record(*why) => {
             TlsError::Protocol("the peer's answer is not TLS".to_owned())
         }
         _ => TlsError::Protocol(format!("the peer breaks the TLS protocol: {error}")),
+    }
+}
+
+/// The error that an alert of the peer stands for; `answered` if it had sent its ServerHello.
+pub(super) fn from_alert(alert: AlertDescription, answered: bool) -> TlsError {
+    if refuses_offer(alert, answered) {
+        TlsError::VersionOrCipher(format!("the peer refused with the alert {}", alert_name(alert)))
+    } else {
+        TlsError::Alert(alert)
+    }
+}
+
+/// The error behind an alert that our side has sent; `reason` is what the library says.
+pub(super) fn from_own_alert(alert: AlertDescription, reason: &str) -> TlsError {
+    match alert {
+        AlertDescription::ProtocolVersion
+        | AlertDescription::InsufficientSecurity
+        | AlertDescription::HandshakeFailure => TlsError::VersionOrCipher(reason.to_owned()),
+        _ => TlsError::Protocol(format!("the peer breaks the TLS protocol: {reason}")),
     }
 }
 

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Bytes looked at before we give up; a ServerHello with a large key share has about 1200.
-const MAX_HELLO_BYTES: usize = 4096;
+pub(super) const MAX_HELLO_BYTES: usize = 4096;
 
 const HANDSHAKE_RECORD: u8 = 22;
 const SERVER_HELLO: u8 = 2;
@@ -98,7 +98,8 @@ fn parse(bytes: &[u8]) -> Parsed {
     }
 }
 
-fn hello(record: &[u8]) -> Option<ServerHello> {
+/// Reads a ServerHello at the front of handshake messages; `None` for anything else and for one that is cut.
+pub(super) fn hello(record: &[u8]) -> Option<ServerHello> {
     let mut body = Fields(record);
     if body.take(1)? != [SERVER_HELLO] {
         return None;

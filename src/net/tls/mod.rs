@@ -10,6 +10,7 @@ pub mod certificate;
 mod error;
 mod hello;
 mod provider;
+mod quic;
 mod roots;
 mod settings;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use self::error::{TlsError, classify_io};
 use self::hello::ServerHello;
 pub use self::hello::Watched;
 pub use self::provider::TlsVersion;
+pub use self::quic::QuicHandshake;
 use self::settings::{Loaded, Stamps};
 pub use self::settings::{PemSource, TlsSettings};
 pub use self::verdict::Verdict;
@@ -95,28 +97,10 @@ impl TlsClient {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let name = self.settings.server_name.as_deref().unwrap_or(name);
-        let prepared = self.expected_name(name).and_then(|name| Ok((name, self.loaded()?)));
-        let (name, loaded) = match prepared {
-            Ok(prepared) => prepared,
+        let Parts { config, indicated, record } = match self.parts_for(name) {
+            Ok(parts) => parts,
             Err(error) => return (Err(error), TlsFacts::default()),
         };
-        let indicated = match &name {
-            ExpectedName::Is(name) => name.clone(),
-            // Anything but a DNS name keeps the library from sending one.
-            ExpectedName::Unknown | ExpectedName::Impossible(_) => {
-                ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into())
-            }
-        };
-        let record = Arc::new(Mutex::new(Record::default()));
-        let mut config = loaded.config.clone();
-        config.dangerous().set_certificate_verifier(Arc::new(ConnectionVerifier {
-            roots: Arc::clone(&loaded.roots),
-            name,
-            enforce: !self.settings.insecure_skip_verify,
-            record: Arc::clone(&record),
-        }));
-
         let outcome = TlsConnector::from(Arc::new(config))
             .connect(indicated, Watched::new(stream))
             .into_fallible()
@@ -143,6 +127,29 @@ impl TlsClient {
                 (Err(error), facts)
             }
         }
+    }
+
+    /// The parts of one handshake, of which none is shared with another.
+    fn parts_for(&self, name: &str) -> Result<Parts, TlsError> {
+        let name = self.settings.server_name.as_deref().unwrap_or(name);
+        let name = self.expected_name(name)?;
+        let loaded = self.loaded()?;
+        let indicated = match &name {
+            ExpectedName::Is(name) => name.clone(),
+            // Anything but a DNS name keeps the library from sending one.
+            ExpectedName::Unknown | ExpectedName::Impossible(_) => {
+                ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into())
+            }
+        };
+        let record = Arc::new(Mutex::new(Record::default()));
+        let mut config = loaded.config.clone();
+        config.dangerous().set_certificate_verifier(Arc::new(ConnectionVerifier {
+            roots: Arc::clone(&loaded.roots),
+            name,
+            enforce: !self.settings.insecure_skip_verify,
+            record: Arc::clone(&record),
+        }));
+        Ok(Parts { config, indicated, record })
     }
 
     fn expected_name(&self, name: &str) -> Result<ExpectedName, TlsError> {
@@ -181,6 +188,14 @@ impl TlsClient {
     fn slot(&self) -> std::sync::MutexGuard<'_, Option<Arc<Loaded>>> {
         self.loaded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What one handshake needs.
+struct Parts {
+    config: rustls::ClientConfig,
+    /// The name to indicate; an address indicates none.
+    indicated: ServerName<'static>,
+    record: Arc<Mutex<Record>>,
 }
 
 fn is_about_certificate(error: &std::io::Error) -> bool {

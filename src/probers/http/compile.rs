@@ -8,6 +8,7 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use super::Http;
 use super::body::Compression;
 use super::checks::HeaderCheck;
+use super::http3;
 use super::request::{Authentication, Body, Template, Value};
 use crate::config::sections::http::{Codec, HeaderMatch, Http as Section};
 use crate::config::sections::http_client::HttpClient;
@@ -21,8 +22,10 @@ use crate::probers::{target, tls_client};
 pub fn compile(module: &Module) -> Result<Http, String> {
     let section: &Section = &module.http;
     let client = &section.client;
+    if section.enable_http3 && client.proxy.is_configured() {
+        return Err("HTTP/3 (enable_http3) cannot go through a proxy".to_owned());
+    }
     for (is_used, what) in [
-        (section.enable_http3, "HTTP/3 (enable_http3)"),
         (client.proxy.is_configured(), "proxies (proxy_url, proxy_from_environment)"),
         (client.oauth2.is_some(), "OAuth 2.0 (oauth2)"),
     ] {
@@ -30,7 +33,13 @@ pub fn compile(module: &Module) -> Result<Http, String> {
             return Err(format!("{what}: not part of this version"));
         }
     }
-    let alpn = if client.enable_http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { Vec::new() };
+    let alpn = if section.enable_http3 {
+        vec![http3::ALPN.to_vec()]
+    } else if client.enable_http2 {
+        vec![b"h2".to_vec(), b"http/1.1".to_vec()]
+    } else {
+        Vec::new()
+    };
     // The name is chosen hop by hop, so the client must not insist on its own.
     let mut tls = (*client.tls_config).clone();
     let server_name = Some(std::mem::take(&mut tls.server_name)).filter(|name| !name.is_empty());
@@ -40,6 +49,7 @@ pub fn compile(module: &Module) -> Result<Http, String> {
         template: template(section)?,
         server_name,
         tls: tls_client::compile(&tls, alpn),
+        http3: section.enable_http3,
         compression: match section.codec() {
             Codec::Identity => Compression::Identity,
             Codec::Gzip => Compression::Gzip,

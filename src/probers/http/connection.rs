@@ -17,6 +17,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::http3;
 use crate::net::tls::{self, TlsStream};
 use crate::runner::{Phase, ProbeError, Reason};
 
@@ -40,16 +41,19 @@ pub struct Request {
 pub struct Response {
     /// Version, status and headers.
     pub head: hyper::http::response::Parts,
-    /// When its first byte arrived; for HTTP/2 when its headers were complete.
+    /// When its first byte arrived; for HTTP/2 and HTTP/3 when its headers were complete.
     pub first_byte: Instant,
     /// Whether the headers were the end of the response (HTTP/2 only).
     pub ended: bool,
+    /// Whether the body is compressed because we asked for it (HTTP/3 only).
+    pub gzip: bool,
     body: Incoming,
 }
 
 enum Incoming {
     Http1(hyper::body::Incoming, Driver<Http1Connection>),
     Http2(h2::RecvStream, Driver<Http2Connection>),
+    Http3(Box<http3::Body>),
 }
 
 type Http1Connection = http1::Connection<TokioIo<Tap>, Full<Bytes>>;
@@ -89,7 +93,7 @@ pub async fn http1(
     let sent = driver.run(sender.send_request(request)).await;
     let (head, body) = sent.map_err(|error| explain(Phase::Processing, peer, error))?.into_parts();
     let first_byte = first_byte.get().copied().unwrap_or_else(Instant::now);
-    Ok(Response { head, first_byte, ended: false, body: Incoming::Http1(body, driver) })
+    Ok(Response { head, first_byte, ended: false, gzip: false, body: Incoming::Http1(body, driver) })
 }
 
 /// Sends a request over HTTP/2 and waits for the response's headers.
@@ -116,10 +120,20 @@ pub async fn http2(stream: Stream, request: Request, peer: &str) -> Result<Respo
     }
     let (head, body) = driver.run(response).await.map_err(complain)?.into_parts();
     let ended = body.is_end_stream();
-    Ok(Response { head, first_byte: Instant::now(), ended, body: Incoming::Http2(body, driver) })
+    Ok(Response { head, first_byte: Instant::now(), ended, gzip: false, body: Incoming::Http2(body, driver) })
 }
 
 impl Response {
+    /// A response whose headers came over HTTP/3.
+    pub fn over_http3(
+        head: hyper::http::response::Parts,
+        first_byte: Instant,
+        gzip: bool,
+        body: http3::Body,
+    ) -> Self {
+        Self { head, first_byte, ended: false, gzip, body: Incoming::Http3(Box::new(body)) }
+    }
+
     /// The next piece of the body, `None` at its end.
     ///
     /// # Errors
@@ -143,6 +157,7 @@ impl Response {
                 }
                 Err(error) => Some(Err(explain_h2(Phase::Transfer, peer, error))),
             },
+            Incoming::Http3(body) => body.chunk(peer).await,
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::runner::{Phase, ProbeError, Reason, Run};
 /// Longest time a TLS handshake may take even when the probe has more, as in the peer (Go's client limit).
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
+/// Named in the error about a hop without addresses.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
 /// How long the first family may take before the other is tried beside it (RFC 8305 §5, Go's value).
 const FALLBACK_DELAY: Duration = Duration::from_millis(300);
 
@@ -32,7 +35,9 @@ pub async fn first_that_answers<'a>(
     dials.attempted();
     let result = match addresses {
         [only] => connect::tcp(*only, None).await.map_err(|error| (*only, error)),
-        several => race(several).await,
+        several => race(several, |address| connect::tcp(address, None))
+            .await
+            .map_err(|last| last.unwrap_or_else(|| (NOWHERE, io::ErrorKind::AddrNotAvailable.into()))),
     };
     match result {
         Ok(stream) => {
@@ -50,18 +55,24 @@ pub async fn first_that_answers<'a>(
     }
 }
 
-async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, (SocketAddr, io::Error)> {
-    let Some(first) = addresses.first() else {
-        return Err((SocketAddr::from(([0; 4], 0)), io::ErrorKind::AddrNotAvailable.into()));
-    };
+/// The first attempt that succeeds: those to addresses of the first one's family in turn, those to the others after
+/// a pause or when the first family has failed.
+///
+/// # Errors
+/// The address that failed last and why; `None` if there is no address.
+pub async fn race<T, E, A: Future<Output = Result<T, E>>>(
+    addresses: &[SocketAddr],
+    attempt: impl Fn(SocketAddr) -> A,
+) -> Result<T, Option<(SocketAddr, E)>> {
+    let Some(first) = addresses.first() else { return Err(None) };
     let (preferred, others): (Vec<SocketAddr>, Vec<SocketAddr>) =
         addresses.iter().partition(|address| address.is_ipv4() == first.is_ipv4());
-    let preferred = in_turn(&preferred);
+    let preferred = in_turn(&preferred, &attempt);
     if others.is_empty() {
         return preferred.await;
     }
     tokio::pin!(preferred);
-    let fallback = in_turn(&others);
+    let fallback = in_turn(&others, &attempt);
     tokio::select! {
         result = &mut preferred => match result {
             Ok(stream) => return Ok(stream),
@@ -82,15 +93,18 @@ async fn race(addresses: &[SocketAddr]) -> Result<TcpStream, (SocketAddr, io::Er
     }
 }
 
-async fn in_turn(addresses: &[SocketAddr]) -> Result<TcpStream, (SocketAddr, io::Error)> {
+async fn in_turn<T, E, A: Future<Output = Result<T, E>>>(
+    addresses: &[SocketAddr],
+    attempt: impl Fn(SocketAddr) -> A,
+) -> Result<T, Option<(SocketAddr, E)>> {
     let mut last = None;
     for address in addresses {
-        match connect::tcp(*address, None).await {
+        match attempt(*address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => last = Some((*address, error)),
         }
     }
-    Err(last.unwrap_or_else(|| (SocketAddr::from(([0; 4], 0)), io::ErrorKind::AddrNotAvailable.into())))
+    Err(last)
 }
 
 /// A connection that counts as open until this is dropped, at the end of its probe.
@@ -140,9 +154,11 @@ mod tests {
         let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let gone6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, gone.port()));
         for addresses in [vec![gone, alive], vec![gone6, alive], vec![alive, gone6]] {
-            assert_eq!(race(&addresses).await.unwrap().peer_addr().unwrap(), alive);
+            let stream = race(&addresses, |address| connect::tcp(address, None)).await.unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), alive);
         }
-        let (address, error) = race(&[gone, gone6]).await.unwrap_err();
+        let failed = race(&[gone, gone6], |address| connect::tcp(address, None)).await.unwrap_err();
+        let (address, error) = failed.unwrap();
         assert_eq!((address, error.kind()), (gone6, io::ErrorKind::ConnectionRefused));
     }
 }

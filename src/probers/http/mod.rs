@@ -10,6 +10,7 @@ pub(super) mod compile;
 pub(super) mod connection;
 mod cookies;
 mod dial;
+mod http3;
 mod phases;
 mod redirect;
 pub(super) mod request;
@@ -48,6 +49,8 @@ pub struct Http {
     /// `server_name` of the module, for the first host only.
     server_name: Option<String>,
     tls: TlsClient,
+    /// Every hop is made over HTTP/3.
+    http3: bool,
     compression: Compression,
     body_limit: Option<u64>,
     valid_status: Vec<i64>,
@@ -209,7 +212,14 @@ impl Http {
         report: &mut Report,
         progress: &mut Progress<'a>,
     ) -> Result<(), ProbeError> {
-        let (url, address) = begin(self.preference, run, report).await?;
+        let (mut url, address) = begin(self.preference, run, report).await?;
+        let is_written = |scheme: &str| {
+            let start = run.target.get(..scheme.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+        };
+        if self.http3 && url.upgrade() && is_written("http://") {
+            report.log(Level::Warn, "HTTP/3 needs https, the target's http:// is read as https://", Vec::new);
+        }
         let mut outgoing = self.template.start(&url).await?;
         for phase in ["connect", "tls", "processing", "transfer"] {
             report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
@@ -255,7 +265,6 @@ impl Http {
     ) -> Result<Response, ProbeError> {
         progress.facts = None;
         progress.first_byte = Arc::default();
-        let started = report.begin(Phase::Connect);
         report.log(Level::Debug, "Making HTTP request", || {
             let address = next.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
             vec![
@@ -264,6 +273,11 @@ impl Http {
                 ("address", address),
             ]
         });
+        if self.http3 {
+            // Apart, so that probes over TCP need not make room for it.
+            return Box::pin(self.send_http3(report, progress, next, outgoing, jar)).await;
+        }
+        let started = report.begin(Phase::Connect);
         let (tcp, open) = dial::first_that_answers(run, &next.addresses).await?;
         progress.open.push(open);
         let connected = Instant::now();
@@ -332,11 +346,12 @@ impl Http {
             report.log(Level::Info, "Received redirect, not followed", || vec![("location", location)]);
             return Ok(None);
         }
+        let (Redirect::Relative(url) | Redirect::Absolute(url)) = &to;
+        self.check_scheme(url.scheme)?;
         report.log(Level::Info, "Received redirect", || vec![("location", location)]);
         if rule == Rule::Get {
             outgoing.become_get();
         }
-        let (Redirect::Relative(url) | Redirect::Absolute(url)) = &to;
         if !redirect::keeps_credentials(&first.host, &url.host) {
             outgoing.drop_credentials();
         }
@@ -414,7 +429,11 @@ impl Http {
         let expected = u64::try_from(progress.content_length).ok();
         // A HEAD response announces a length and has no body to be decompressed.
         let is_empty = self.template.method == Method::HEAD || matches!(status, 204 | 304);
-        let compression = if is_empty { Compression::Identity } else { self.compression };
+        let compression = match self.compression {
+            _ if is_empty => Compression::Identity,
+            Compression::Identity if response.gzip => Compression::Gzip,
+            compression => compression,
+        };
         let mut body = Body::new(compression, self.body_limit, is_wanted, expected);
         let read = self.read(&mut response, &mut body, progress, peer).await;
         progress.body_length = body.length();

@@ -213,7 +213,7 @@ pub struct Hop<'a> {
     pub cookies: Option<String>,
     /// URL of the hop before.
     pub referer: Option<&'a str>,
-    /// Protocol that was agreed on.
+    /// HTTP/2 was agreed on, or HTTP/3, whose requests look the same.
     pub http2: bool,
 }
 

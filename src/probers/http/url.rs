@@ -131,6 +131,18 @@ impl Url {
         format!("{}://{host}{port}{}", self.scheme.as_str(), self.path)
     }
 
+    /// Makes `http` `https`, with its default port where none is written; false if it was that before.
+    pub fn upgrade(&mut self) -> bool {
+        if self.scheme == Scheme::Https {
+            return false;
+        }
+        self.scheme = Scheme::Https;
+        if self.written_port().is_none() {
+            self.port = Scheme::Https.default_port();
+        }
+        true
+    }
+
     /// The port, if the URL names one; not whether it is a valid one.
     pub fn written_port(&self) -> Option<&str> {
         let (host, port) = self.authority.rsplit_once(':')?;

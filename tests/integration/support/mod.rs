@@ -3,6 +3,7 @@
 pub mod certificates;
 pub mod exporter;
 pub mod frames;
+pub mod http3;
 pub mod http_peer;
 #[cfg(target_os = "linux")]
 pub mod namespace;
