@@ -5,6 +5,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod heartbeat;
 pub mod logging;
 pub mod metrics;
 pub mod net;

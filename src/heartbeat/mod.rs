@@ -1,0 +1,18 @@
+//! Heartbeats: jobs and nodes report in, and silence is a failure.
+//!
+//! The rules are pure: a [`Definition`] says what is expected, a [`Record`] what is remembered,
+//! [`state`] what both mean at a moment. Everything with a clock, a socket or a file stands around them.
+
+pub mod definition;
+pub mod event;
+pub mod key;
+pub mod phi;
+pub mod record;
+pub mod schedule;
+pub mod state;
+
+pub use definition::Definition;
+pub use event::{Event, Signal};
+pub use key::Key;
+pub use record::Record;
+pub use schedule::Time;
