@@ -30,10 +30,11 @@ pub mod yaml;
 use std::collections::BTreeMap;
 
 pub use cel::CelProgram;
-use decode::{Context, Segment, describe, key_text, mapping, unknown_key};
+use decode::{Context, Segment, describe, key_text, mapping, read_into, unknown_key};
 pub use module::{Module, ProberKind};
 pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::Secret;
+pub use sections::heartbeats::Heartbeats;
 use yaml::emit::Emitter;
 use yaml::parse::parse;
 use yaml::tree::Node;
@@ -53,6 +54,8 @@ pub struct LoadOptions {
 pub struct File {
     /// The modules by name.
     pub modules: BTreeMap<String, Module>,
+    /// What reports in; `None` without the section, and then nothing can.
+    pub heartbeats: Option<Box<Heartbeats>>,
     /// What is worth telling the operator, in file order.
     pub warnings: Vec<Warning>,
 }
@@ -66,17 +69,17 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
     if let Some(position) = tree.next_document() {
         ctx.note(position, "only the first document of a file is read; what follows has no effect");
     }
-    let modules = match tree.root() {
-        Some(root) if !root.is_null() => read_file(root, &mut ctx),
-        _ => BTreeMap::new(),
-    };
+    let mut file = File::default();
+    if let Some(root) = tree.root().filter(|root| !root.is_null()) {
+        read_file(&mut file, root, &mut ctx);
+    }
     let Context { mut errors, mut warnings, .. } = ctx;
     warnings.sort_by_key(|warning| warning.problem.position);
     if options.strict {
         errors.extend(warnings.iter().map(|warning| warning.problem.clone()));
     }
     if errors.is_empty() {
-        return Ok(File { modules, warnings });
+        return Ok(File { warnings, ..file });
     }
     errors.sort_by_key(|problem| problem.position);
     // A merge that names no mapping is met again wherever the mapping is looked at.
@@ -84,14 +87,13 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
     Err(Problems { errors, warnings })
 }
 
-fn read_file<'t>(root: Node<'t>, ctx: &mut Context<'t>) -> BTreeMap<String, Module> {
-    let mut modules = BTreeMap::new();
-    let Some(file) = root.mapping(&mut ctx.errors) else {
+fn read_file<'t>(file: &mut File, root: Node<'t>, ctx: &mut Context<'t>) {
+    let Some(written) = root.mapping(&mut ctx.errors) else {
         let message = format!("the file must be a mapping, got {}", describe(root));
         ctx.error(root.position(), message);
-        return modules;
+        return;
     };
-    for (key, value) in file.pairs() {
+    for (key, value) in written.pairs() {
         match key_text(key, ctx) {
             Some("modules") if value.is_null() => {}
             Some("modules") => ctx.within(Segment::Key("modules"), |ctx| {
@@ -103,15 +105,34 @@ fn read_file<'t>(root: Node<'t>, ctx: &mut Context<'t>) -> BTreeMap<String, Modu
                         && let Some(module) =
                             ctx.within(Segment::Key(name), |ctx| Module::read(key.position(), value, ctx))
                     {
-                        modules.insert(name.to_owned(), module);
+                        file.modules.insert(name.to_owned(), module);
                     }
                 }
             }),
-            Some(name) => unknown_key(key.position(), name, &["modules"], ctx),
+            Some("heartbeats") => {
+                ctx.within(Segment::Key("heartbeats"), |ctx| read_into(&mut file.heartbeats, value, ctx));
+            }
+            Some(name) => unknown_key(key.position(), name, &["modules", "heartbeats"], ctx),
             None => {}
         }
     }
-    modules
+    check_follow_ups(file, ctx);
+}
+
+/// A probe after a miss needs its module.
+fn check_follow_ups(file: &File, ctx: &mut Context<'_>) {
+    let services = file.heartbeats.iter().flat_map(|heartbeats| heartbeats.services.values());
+    for declared in services {
+        let Some(probe) = &declared.definition.on_miss else { continue };
+        if !file.modules.contains_key(&probe.module) {
+            let message = format!(
+                "heartbeats: {} wants a probe with module {}, and there is none of that name",
+                declared.definition.key,
+                decode::quote(&probe.module)
+            );
+            ctx.error(declared.probe_position, message);
+        }
+    }
 }
 
 impl File {
@@ -120,9 +141,12 @@ impl File {
         let mut out = Emitter::new(FILE_INDENT);
         if self.modules.is_empty() {
             out.plain(&"modules: {}");
-            return out.finish();
+        } else {
+            out.entry("modules", &module::All(&self.modules));
         }
-        out.entry("modules", &module::All(&self.modules));
+        if let Some(heartbeats) = &self.heartbeats {
+            out.entry("heartbeats", heartbeats);
+        }
         out.finish()
     }
 }

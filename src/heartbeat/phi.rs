@@ -60,7 +60,7 @@ impl Adaptive {
     }
 }
 
-/// Distances between signals: mean and variance in seconds, the newest [`WINDOW`] counting most.
+/// Distances between signals: mean and variance in seconds, the newest hundred counting most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Rhythm {
     count: f64,

@@ -10,6 +10,7 @@ pub mod address;
 pub mod dialogue;
 pub mod dns;
 pub mod grpc;
+pub mod heartbeats;
 pub mod http;
 pub mod http_client;
 pub mod icmp;

@@ -53,7 +53,7 @@ impl Field {
         let number = |text: &str| {
             let value = text.parse::<u32>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
             let value = value.filter(|value| (min..=max).contains(value));
-            value.ok_or_else(|| format!("{text:?} is not a {name} from {min} to {max}"))
+            value.ok_or_else(|| format!("the {name} {text:?} is not a number from {min} to {max}"))
         };
         let range = |part: &str| {
             let (span, step) = match part.split_once('/') {
