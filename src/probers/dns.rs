@@ -37,7 +37,7 @@ pub struct Dns {
 enum Transport {
     Udp,
     Tcp,
-    Tls(TlsClient),
+    Tls(Box<TlsClient>),
 }
 
 impl Prober for Dns {
@@ -45,7 +45,7 @@ impl Prober for Dns {
         let section = &module.dns;
         let transport = match (section.transport(), section.dns_over_tls) {
             (Some(written::Transport::Tcp), true) => {
-                Transport::Tls(tls_client::compile(&section.tls_config, Vec::new()))
+                Transport::Tls(Box::new(tls_client::compile(&section.tls_config, Vec::new())))
             }
             (Some(written::Transport::Tcp), false) => Transport::Tcp,
             (Some(written::Transport::Udp), false) => Transport::Udp,
