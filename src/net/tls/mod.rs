@@ -91,21 +91,12 @@ impl TlsClient {
         Self { settings, loaded: Mutex::new(None), old_targets: OldTargets::default() }
     }
 
-    /// Reads the files that the settings name, if that was not done yet or they have changed.
-    ///
-    /// # Errors
-    /// What every handshake would fail with: files that cannot be read or used.
-    pub fn check_files(&self) -> Result<(), TlsError> {
-        let stamps = Stamps::now(&self.settings)?;
-        if stamps.is_empty() { Ok(()) } else { self.loaded_as_of(stamps).map(drop) }
-    }
-
     /// Reads the files that the settings name, so that mistakes show before a connection is made.
     ///
     /// # Errors
     /// What every handshake would fail with.
     pub fn prepare(&self) -> Result<(), TlsError> {
-        self.loaded().map(drop)
+        if self.settings.has_pem() { self.loaded().map(drop) } else { Ok(()) }
     }
 
     /// Makes a full handshake over `stream`; there is no session resumption.
@@ -245,10 +236,7 @@ impl TlsClient {
     }
 
     fn loaded(&self) -> Result<Arc<Loaded>, TlsError> {
-        self.loaded_as_of(Stamps::now(&self.settings)?)
-    }
-
-    fn loaded_as_of(&self, stamps: Stamps) -> Result<Arc<Loaded>, TlsError> {
+        let stamps = Stamps::now(&self.settings)?;
         let current = self.slot().clone();
         if let Some(loaded) = current
             && loaded.stamps == stamps

@@ -57,6 +57,11 @@ impl QuicHandshake {
         &self.server_name
     }
 
+    /// Sees the handshake, also when that does not come to its end.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
     /// Whether the server has chosen version and cipher suite.
     pub fn is_answered(&self) -> bool {
         self.observer.lock().hello.is_some()

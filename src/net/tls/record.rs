@@ -35,6 +35,11 @@ impl Observer {
         self.lock().clone().into_facts()
     }
 
+    /// The application protocol agreed on, if any.
+    pub fn protocol(&self) -> Option<Vec<u8>> {
+        self.lock().alpn.clone()
+    }
+
     /// Whether the handshake failed in a way that older cipher suites may cure: see
     /// [`TlsClient::handshake_again`](super::TlsClient::handshake_again).
     pub fn is_worth_repeating(&self) -> bool {

@@ -47,6 +47,11 @@ pub struct TlsSettings {
 }
 
 impl TlsSettings {
+    /// Whether there is anything to read.
+    pub(super) fn has_pem(&self) -> bool {
+        self.ca.is_some() || self.cert.is_some() || self.key.is_some()
+    }
+
     /// The oldest version to offer.
     pub(super) fn oldest(&self) -> TlsVersion {
         self.min_version.unwrap_or(TlsVersion::Tls12)
@@ -135,11 +140,6 @@ impl From<Metadata> for FileStamp {
 pub(super) struct Stamps([Option<FileStamp>; 3]);
 
 impl Stamps {
-    /// Whether there are any files.
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(Option::is_none)
-    }
-
     /// Costs one `stat` for each file, some microseconds, too little to leave the runtime for.
     pub(super) fn now(settings: &TlsSettings) -> Result<Self, TlsError> {
         let stamp = |source: &Option<PemSource>| match source {
