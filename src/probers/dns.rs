@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::tls_handshake::{Handshake, Witness};
 use super::{Prober, target, tls_client, tls_report};
 use crate::config;
 use crate::config::sections::dns as written;
@@ -37,7 +38,7 @@ pub struct Dns {
 enum Transport {
     Udp,
     Tcp,
-    Tls(TlsClient),
+    Tls(Box<TlsClient>),
 }
 
 impl Prober for Dns {
@@ -45,7 +46,7 @@ impl Prober for Dns {
         let section = &module.dns;
         let transport = match (section.transport(), section.dns_over_tls) {
             (Some(written::Transport::Tcp), true) => {
-                Transport::Tls(tls_client::compile(&section.tls_config, Vec::new()))
+                Transport::Tls(Box::new(tls_client::compile(&section.tls_config, Vec::new())))
             }
             (Some(written::Transport::Tcp), false) => Transport::Tcp,
             (Some(written::Transport::Udp), false) => Transport::Udp,
@@ -164,10 +165,15 @@ impl Dns {
             report.begin(Phase::Request);
             return query.over_stream(stream, to).await;
         };
-        report.begin(Phase::Tls);
-        let (stream, facts) = client.handshake(stream, name).await;
-        tls_report::write(report, &facts, tls_report::Families::OWN);
-        let stream = stream.map_err(|error| failure::tls(Phase::Tls, to, error))?;
+        let witness = Witness::new(report, tls_report::Families::OWN);
+        let handshake = Handshake { client, name, peer: &to, observer: &witness.observer.clone() };
+        let again = async |report: &mut Report| {
+            report.begin(Phase::Connect);
+            connect::tcp(to, self.source).await.map_err(refused)
+        };
+        let (_, stream) = handshake.run(stream, witness.report, again).await;
+        drop(witness);
+        let stream = stream?;
         report.begin(Phase::Request);
         query.over_stream(stream, to).await
     }

@@ -10,6 +10,7 @@ mod stream;
 mod target;
 mod tcp;
 mod tls_client;
+mod tls_handshake;
 mod tls_report;
 mod unix;
 mod websocket;

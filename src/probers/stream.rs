@@ -2,13 +2,13 @@
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::tls_handshake::{Handshake, Witness};
 use super::{tls_client, tls_report};
 use crate::config::sections::dialogue::DialogueStep;
 use crate::config::sections::tls::TlsConfig;
 use crate::metrics::{Metric, names};
 use crate::net::buffered::Buffered;
 use crate::net::dialogue::{Conversation, Dialogue, Pause};
-use crate::net::failure;
 use crate::net::tls::{TlsClient, TlsStream};
 use crate::runner::{Phase, ProbeError, Reason, Report};
 
@@ -32,6 +32,18 @@ pub struct Peer<'a> {
     pub shown: &'a str,
 }
 
+/// Opens streams to one peer.
+pub trait Open: Sync {
+    /// What is opened.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send;
+
+    /// Opens one more.
+    ///
+    /// # Errors
+    /// In phase `connect`.
+    fn open(&self) -> impl Future<Output = Result<Self::Stream, ProbeError>> + Send;
+}
+
 impl Exchange {
     /// From the keys that both sections have; durations go to the family `durations`.
     pub fn compile(tls: bool, tls_config: &TlsConfig, steps: &[DialogueStep], durations: Metric) -> Self {
@@ -46,17 +58,24 @@ impl Exchange {
     /// Does the handshake if the module wants one, then the dialogue, and publishes their phases.
     ///
     /// `probe_failed_due_to_regex` and `probe_failed_due_to_bytes` appear once the stream is ready for
-    /// the dialogue.
+    /// the dialogue. A handshake that begins again needs another stream of `source`.
     ///
     /// # Errors
-    /// In phase `tls` or `dialogue`.
-    pub async fn run<S>(&self, stream: S, peer: Peer<'_>, report: &mut Report) -> Result<(), ProbeError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
+    /// In phase `tls` or `dialogue`, or those of `source`.
+    pub async fn run<O: Open>(
+        &self,
+        stream: O::Stream,
+        source: &O,
+        peer: Peer<'_>,
+        report: &mut Report,
+    ) -> Result<(), ProbeError> {
         let mut conversation = self.dialogue.with(peer.shown);
         if self.tls {
-            let stream = self.handshake(stream, peer, report).await?;
+            let again = async |report: &mut Report| {
+                report.begin(Phase::Connect);
+                source.open().await
+            };
+            let stream = self.handshake(stream, peer, report, again).await?;
             announce(report);
             return self.encrypted(stream, peer, &mut conversation, report).await;
         }
@@ -65,7 +84,8 @@ impl Exchange {
         match self.talk(&mut stream, &mut conversation, report).await? {
             Pause::Done => Ok(()),
             Pause::StartTls => {
-                let stream = self.handshake(stream.into_inner(), peer, report).await?;
+                let again = async |report: &mut Report| self.up_to_starttls(source, peer, report).await;
+                let stream = self.handshake(stream.into_inner(), peer, report, again).await?;
                 self.encrypted(stream, peer, &mut conversation, report).await
             }
         }
@@ -76,16 +96,38 @@ impl Exchange {
         stream: S,
         peer: Peer<'_>,
         report: &mut Report,
+        again: impl AsyncFnOnce(&mut Report) -> Result<S, ProbeError>,
     ) -> Result<TlsStream<S>, ProbeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        report.begin(Phase::Tls);
-        let (stream, facts) = self.client.handshake(stream, peer.name).await;
-        report.end();
-        publish(report, self.durations, Phase::Tls);
-        tls_report::write(report, &facts, tls_report::Families::STREAM);
-        stream.map_err(|error| failure::tls(Phase::Tls, peer.shown, error))
+        let witness = Witness::new(report, tls_report::Families::STREAM);
+        let observer = witness.observer.clone();
+        let handshake =
+            Handshake { client: &self.client, name: peer.name, peer: &peer.shown, observer: &observer };
+        let (_, stream) = handshake.run(stream, witness.report, again).await;
+        witness.report.end();
+        publish(witness.report, self.durations, Phase::Tls);
+        stream
+    }
+
+    /// Opens another stream and repeats the dialogue up to STARTTLS.
+    async fn up_to_starttls<O: Open>(
+        &self,
+        source: &O,
+        peer: Peer<'_>,
+        report: &mut Report,
+    ) -> Result<O::Stream, ProbeError> {
+        report.begin(Phase::Connect);
+        let mut stream = Buffered::new(source.open().await?);
+        report.begin(Phase::Dialogue);
+        match self.dialogue.with(peer.shown).proceed(&mut stream, report).await? {
+            Pause::StartTls => Ok(stream.into_inner()),
+            Pause::Done => {
+                let why = format!("{} did not come to STARTTLS the second time", peer.shown);
+                Err(ProbeError::new(Phase::Dialogue, Reason::Mismatch, why))
+            }
+        }
     }
 
     async fn encrypted<S>(

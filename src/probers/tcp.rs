@@ -1,8 +1,10 @@
 //! Probes a TCP port: connect, optional TLS, then a dialogue that may start TLS later.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::stream::{Exchange, Peer, publish};
+use tokio::net::TcpStream;
+
+use super::stream::{Exchange, Open, Peer, publish};
 use super::{Prober, target};
 use crate::config;
 use crate::metrics::names::PROBE_TCP_DURATION_SECONDS;
@@ -38,14 +40,15 @@ impl Prober for Tcp {
         let to = address.with_port(connect::parse_port(port).map_err(bad_target)?);
         connect::check_source(self.source, address.ip)?;
 
+        let source = Source { to, from: self.source };
         report.begin(Phase::Connect);
-        let stream = connect::tcp(to, self.source).await;
+        let stream = source.open().await;
         report.end();
         publish(report, PROBE_TCP_DURATION_SECONDS, Phase::Connect);
-        let stream = stream.map_err(|error| ProbeError::io(Phase::Connect, to, error))?;
+        let stream = stream?;
 
         let peer = Peer { name: run.hostname.unwrap_or(host), shown: run.target };
-        self.exchange.run(stream, peer, report).await
+        self.exchange.run(stream, &source, peer, report).await
     }
 
     async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
@@ -54,6 +57,21 @@ impl Prober for Tcp {
 
     fn accepts(&self, target: &str) -> bool {
         connect::split_host_port(target).is_ok_and(|(host, _)| target::is_host(host))
+    }
+}
+
+/// Opens connections to one address.
+struct Source {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+}
+
+impl Open for Source {
+    type Stream = TcpStream;
+
+    async fn open(&self) -> Result<TcpStream, ProbeError> {
+        let stream = connect::tcp(self.to, self.from).await;
+        stream.map_err(|error| ProbeError::io(Phase::Connect, self.to, error))
     }
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use tokio::net::UnixStream;
 
 use super::Prober;
-use super::stream::{Exchange, Peer, publish};
+use super::stream::{Exchange, Open, Peer, publish};
 use crate::config;
 use crate::metrics::names::PROBE_UNIX_DURATION_SECONDS;
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
@@ -31,18 +31,30 @@ impl Prober for Unix {
     }
 
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        let source = Socket(run.target);
         report.begin(Phase::Connect);
-        let stream = UnixStream::connect(&*socket_path(run.target)).await;
+        let stream = source.open().await;
         report.end();
         publish(report, PROBE_UNIX_DURATION_SECONDS, Phase::Connect);
-        let stream = stream.map_err(|error| explain(run.target, error))?;
+        let stream = stream?;
         // A path is not a name that a certificate could be for.
         let peer = Peer { name: "", shown: run.target };
-        self.exchange.run(stream, peer, report).await
+        self.exchange.run(stream, &source, peer, report).await
     }
 
     async fn decline(_: &config::Module, _: &Run<'_>, _: &mut Report) -> Result<(), ProbeError> {
         Ok(())
+    }
+}
+
+/// Opens connections to the socket with this path.
+struct Socket<'a>(&'a str);
+
+impl Open for Socket<'_> {
+    type Stream = UnixStream;
+
+    async fn open(&self) -> Result<UnixStream, ProbeError> {
+        UnixStream::connect(&*socket_path(self.0)).await.map_err(|error| explain(self.0, error))
     }
 }
 

@@ -104,6 +104,11 @@ impl Report {
         &self.timeline
     }
 
+    /// Takes back the phases from the `kept`-th on, which then count for nothing.
+    pub fn take_back(&mut self, kept: usize) {
+        self.timeline.truncate(kept);
+    }
+
     /// Total time spent in a phase, in all its spans.
     pub fn total(&self, phase: Phase) -> Duration {
         let spans = self.timeline.iter().filter(|span| span.phase == phase);

@@ -26,6 +26,7 @@ mod probers {
     mod http3;
     mod icmp;
     mod tcp;
+    mod tls;
     mod unix;
     mod websocket;
 }

@@ -147,7 +147,7 @@ fn every_module_probes() {
         (&["websocket_example"], &socket, refused),
     ];
     // Files that are not there or not what they should be fail the probe, each in its own phase.
-    let tls = ["http_custom_ca_example", "http_inline_certificates"];
+    let tls = [("http_custom_ca_example", "prepare/file"), ("http_inline_certificates", "prepare/config")];
     let of_others =
         ["http_with_proxy", "http_oauth2", "http_oauth2_file", "http_oauth2_token", "http_oauth2_token_file"];
     let mut seen: Vec<&str> = Vec::new();
@@ -160,7 +160,11 @@ fn every_module_probes() {
             seen.push(module);
         }
     }
-    for module in tls.into_iter().chain(of_others) {
+    for (module, want) in tls {
+        assert_eq!(outcome(&exporter, module, &format!("https://{closed}/")), want, "{module}");
+        seen.push(module);
+    }
+    for module in of_others {
         let got = outcome(&exporter, module, &format!("https://{closed}/"));
         assert!(!got.is_empty() && got != "prepare/config", "{module}: {got}");
         seen.push(module);

@@ -8,6 +8,7 @@ mod dns; //        unbound: UDP, TCP, TLS, zones and validators
 mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
+mod openssl; //    TLS 1.0 to 1.3, old cipher suites, odd certificates
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;

@@ -7,14 +7,14 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest;
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use x509_parser::asn1_rs::{FromDer as _, Tag};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
 use x509_parser::nom::Parser as _;
 use x509_parser::oid_registry::OID_X509_EXT_SUBJECT_ALT_NAME;
 use x509_parser::public_key::PublicKey;
-use x509_parser::x509::{AttributeTypeAndValue, X509Name};
+use x509_parser::x509::{AttributeTypeAndValue, X509Name, X509Version};
 
 /// Values of the labels of `probe_ssl_last_chain_info`, all about the leaf.
 ///
@@ -73,6 +73,16 @@ pub fn validity(certificate: &CertificateDer<'_>) -> Option<Validity> {
 /// Certificates that cannot be parsed are passed over; `None` if that leaves nothing.
 pub fn earliest_expiry(presented: &[CertificateDer<'_>]) -> Option<i64> {
     presented.iter().filter_map(validity).map(|validity| validity.not_after).min()
+}
+
+/// Whether it is of X.509 version 1 or 2, which have no extensions and so no names.
+pub(super) fn is_old(certificate: &CertificateDer<'_>) -> bool {
+    parse(certificate).is_some_and(|parsed| parsed.version() != X509Version::V3)
+}
+
+/// The public key with its algorithm; `None` if the certificate cannot be parsed.
+pub(super) fn public_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    Some(SubjectPublicKeyInfoDer::from(parse(certificate)?.public_key().raw.to_vec()))
 }
 
 /// Size of the RSA modulus in bits; `None` for other keys.

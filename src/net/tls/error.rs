@@ -73,9 +73,39 @@ pub(super) fn from_handshake(error: io::Error, answered: bool) -> TlsError {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref());
     match tls {
         Some(tls) => from_rustls(tls, answered),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => TlsError::Closed,
-        None => TlsError::Io(error),
+        None => from_io(error),
     }
+}
+
+/// An error of the connection below.
+pub(super) fn from_io(error: io::Error) -> TlsError {
+    if error.kind() == io::ErrorKind::UnexpectedEof { TlsError::Closed } else { TlsError::Io(error) }
+}
+
+/// The peer's first bytes are something else.
+pub(super) fn not_tls() -> TlsError {
+    TlsError::Protocol("the peer's answer is not TLS".to_owned())
+}
+
+/// Whether the default library failed because the peer wants what only the older one has. The
+/// version is not among the reasons: a module that wants older ones never comes to this.
+pub(super) fn wants_older_suites(error: &io::Error, answered: bool) -> bool {
+    use rustls::Error as E;
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(E::AlertReceived(
+            AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity,
+        )) => !answered,
+        Some(E::PeerIncompatible(why)) => matches!(why, PeerIncompatible::NoCipherSuitesInCommon),
+        Some(E::PeerMisbehaved(why)) => chose_what_we_lack(why),
+        _ => false,
+    }
+}
+
+/// Whether the peer went away without a word. Some stacks do that when no suite is in common, and
+/// so does a server in trouble.
+pub(super) fn left_silently(error: &io::Error, answered: bool) -> bool {
+    let left = [io::ErrorKind::UnexpectedEof, io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe];
+    !answered && left.contains(&error.kind())
 }
 
 fn from_rustls(error: &rustls::Error, answered: bool) -> TlsError {
@@ -84,9 +114,7 @@ fn from_rustls(error: &rustls::Error, answered: bool) -> TlsError {
         AlertReceived(alert) => from_alert(*alert, answered),
         PeerIncompatible(why) if lacks_common_ground(why) => TlsError::VersionOrCipher(error.to_string()),
         PeerMisbehaved(why) if chose_what_we_lack(why) => TlsError::VersionOrCipher(error.to_string()),
-        InvalidMessage(why) if !answered && is_no_record(*why) => {
-            TlsError::Protocol("the peer's answer is not TLS".to_owned())
-        }
+        InvalidMessage(why) if !answered && is_no_record(*why) => not_tls(),
         _ => TlsError::Protocol(format!("the peer breaks the TLS protocol: {error}")),
     }
 }

@@ -9,6 +9,8 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::record::Observer;
+
 /// Bytes looked at before we give up; a ServerHello with a large key share has about 1200.
 pub(super) const MAX_HELLO_BYTES: usize = 4096;
 
@@ -28,43 +30,41 @@ pub(super) struct ServerHello {
 pub struct Watched<S> {
     stream: S,
     seen: Seen,
+    observer: Observer,
 }
 
 #[derive(Debug)]
 enum Seen {
     Bytes(Vec<u8>),
-    Settled(Option<ServerHello>),
+    Settled,
 }
 
 impl<S> Watched<S> {
-    pub(super) fn new(stream: S) -> Self {
-        Self { stream, seen: Seen::Bytes(Vec::new()) }
+    /// Reports to `observer` as soon as the ServerHello is complete.
+    pub(super) fn new(stream: S, observer: Observer) -> Self {
+        Self { stream, seen: Seen::Bytes(Vec::new()), observer }
     }
 
     /// The stream that was given to the handshake.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
-
-    pub(super) fn server_hello(&self) -> Option<ServerHello> {
-        match self.seen {
-            Seen::Bytes(_) => None,
-            Seen::Settled(hello) => hello,
-        }
-    }
 }
 
 impl Seen {
-    fn watch(&mut self, read: &[u8]) {
+    /// Takes what was read, and returns the ServerHello once, when it is complete.
+    fn watch(&mut self, read: &[u8]) -> Option<ServerHello> {
         let Self::Bytes(bytes) = self else {
-            return;
+            return None;
         };
         bytes.extend_from_slice(read);
-        match parse(bytes) {
-            Parsed::Hello(hello) => *self = Self::Settled(Some(hello)),
-            Parsed::Other => *self = Self::Settled(None),
-            Parsed::Unfinished if bytes.len() > MAX_HELLO_BYTES => *self = Self::Settled(None),
-            Parsed::Unfinished => {}
+        let parsed = parse(bytes);
+        if parsed != Parsed::Unfinished || bytes.len() > MAX_HELLO_BYTES {
+            *self = Self::Settled;
+        }
+        match parsed {
+            Parsed::Hello(hello) => Some(hello),
+            Parsed::Other | Parsed::Unfinished => None,
         }
     }
 }
@@ -153,8 +153,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(context, buffer))?;
-        if let Some(read) = buffer.filled().get(before..) {
-            self.seen.watch(read);
+        if let Some(read) = buffer.filled().get(before..)
+            && let Some(hello) = self.seen.watch(read)
+        {
+            self.observer.lock().hello = Some(hello);
         }
         Poll::Ready(Ok(()))
     }
@@ -259,6 +261,6 @@ mod tests {
         for _ in 0..5 {
             seen.watch(&[2; 1000]);
         }
-        assert!(matches!(seen, Seen::Settled(None)));
+        assert!(matches!(seen, Seen::Settled));
     }
 }

@@ -4,15 +4,24 @@
 //! think of it, also if the handshake fails and also if verification is switched off. The facts
 //! become metrics elsewhere; labels that depend on one certificate are in [`certificate`].
 //!
+//! Two libraries make handshakes: rustls, and OpenSSL for what only older servers have (see
+//! `legacy`). Trust, names and facts are the same code for both.
+//!
 //! A [`TlsClient`] belongs to a module and lives as long as its configuration.
 
 pub mod certificate;
 mod error;
 mod hello;
+mod legacy;
+mod p521;
 mod provider;
 mod quic;
+mod record;
 mod roots;
 mod settings;
+mod short_rsa;
+mod stream;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod verdict;
@@ -21,23 +30,25 @@ mod verify;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use rustls::ClientConfig;
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 pub use self::error::{TlsError, classify_io};
-use self::hello::ServerHello;
-pub use self::hello::Watched;
+use self::hello::Watched;
 pub use self::provider::TlsVersion;
 pub use self::quic::QuicHandshake;
+pub use self::record::Observer;
 use self::settings::{Loaded, Stamps};
 pub use self::settings::{PemSource, TlsSettings};
+use self::stream::Library;
+pub use self::stream::TlsStream;
+use self::targets::OldTargets;
 pub use self::verdict::Verdict;
-use self::verify::{ConnectionVerifier, ExpectedName, Record};
-
-/// An established connection. The stream below is at `get_ref().0.get_ref()`.
-pub type TlsStream<S> = tokio_rustls::client::TlsStream<Watched<S>>;
+use self::verify::{ConnectionVerifier, ExpectedName};
 
 /// TLS client of one module.
 ///
@@ -47,6 +58,8 @@ pub type TlsStream<S> = tokio_rustls::client::TlsStream<Watched<S>>;
 pub struct TlsClient {
     settings: TlsSettings,
     loaded: Mutex<Option<Arc<Loaded>>>,
+    /// Targets with which rustls has nothing in common.
+    old_targets: OldTargets,
 }
 
 /// What a handshake showed, as far as it got.
@@ -75,7 +88,7 @@ pub struct TlsFacts {
 impl TlsClient {
     /// Does nothing yet; settings that cannot work are errors of every handshake.
     pub fn new(settings: TlsSettings) -> Self {
-        Self { settings, loaded: Mutex::new(None) }
+        Self { settings, loaded: Mutex::new(None), old_targets: OldTargets::default() }
     }
 
     /// Reads the files that the settings name, so that mistakes show before a connection is made.
@@ -83,7 +96,7 @@ impl TlsClient {
     /// # Errors
     /// What every handshake would fail with.
     pub fn prepare(&self) -> Result<(), TlsError> {
-        self.loaded().map(drop)
+        if self.settings.has_pem() { self.loaded().map(drop) } else { Ok(()) }
     }
 
     /// Makes a full handshake over `stream`; there is no session resumption.
@@ -97,59 +110,110 @@ impl TlsClient {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let Parts { config, indicated, record } = match self.parts_for(name) {
-            Ok(parts) => parts,
-            Err(error) => return (Err(error), TlsFacts::default()),
-        };
+        let observer = Observer::default();
+        let result = self.observed_handshake(stream, name, &observer).await;
+        (result, observer.take())
+    }
+
+    /// As [`TlsClient::handshake`]; `observer` sees it, also when the future is dropped before its end.
+    ///
+    /// # Errors
+    /// If the observer then [says so](Observer::is_worth_repeating), [`TlsClient::handshake_again`]
+    /// over a new connection may succeed.
+    pub async fn observed_handshake<S>(
+        &self,
+        stream: S,
+        name: &str,
+        observer: &Observer,
+    ) -> Result<TlsStream<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (verifier, loaded) = self.verifier(name, observer)?;
+        if loaded.only_old || self.old_targets.contains(name, Instant::now()) {
+            return self.with_openssl(stream, verifier, &loaded).await;
+        }
+        let (config, indicated) = with_rustls(verifier, &loaded)?;
         let outcome = TlsConnector::from(Arc::new(config))
-            .connect(indicated, Watched::new(stream))
-            .into_fallible()
+            .connect(indicated, Watched::new(stream, observer.clone()))
             .await;
-        let record = std::mem::take(&mut *record.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut record = observer.lock();
         match outcome {
             Ok(stream) => {
-                let (watched, session) = stream.get_ref();
-                let mut facts = facts(watched.server_hello(), &record);
-                facts.alpn = session.alpn_protocol().map(<[u8]>::to_vec);
-                facts.presented = record.presented;
-                (Ok(stream), facts)
+                record.alpn = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                Ok(TlsStream(Library::Default(stream)))
             }
-            Err((error, watched)) => {
-                let hello = watched.server_hello();
-                let mut facts = facts(hello, &record);
-                let error = match record.judgement {
-                    Some(judgement) if is_about_certificate(&error) => {
-                        TlsError::Certificate { verdict: judgement.verdict, detail: judgement.detail }
+            Err(error) => {
+                let answered = record.hello.is_some();
+                if self.settings.oldest() <= TlsVersion::Tls12 && self.settings.newest() >= TlsVersion::Tls12
+                {
+                    let is_sure = error::wants_older_suites(&error, answered);
+                    record.worth_repeating = is_sure || error::left_silently(&error, answered);
+                    if is_sure {
+                        self.old_targets.remember(name, Instant::now());
                     }
-                    _ => error::from_handshake(error, hello.is_some()),
-                };
-                facts.presented = record.presented;
-                (Err(error), facts)
+                }
+                Err(match &record.judgement {
+                    Some(judgement) if is_about_certificate(&error) => {
+                        let detail = judgement.detail.clone();
+                        TlsError::Certificate { verdict: judgement.verdict, detail }
+                    }
+                    _ => error::from_handshake(error, answered),
+                })
             }
         }
     }
 
-    /// The parts of one handshake, of which none is shared with another.
-    fn parts_for(&self, name: &str) -> Result<Parts, TlsError> {
-        let name = self.settings.server_name.as_deref().unwrap_or(name);
-        let name = self.expected_name(name)?;
+    /// As [`TlsClient::observed_handshake`], but with OpenSSL, which has older cipher suites too.
+    ///
+    /// If the server takes one of those, later handshakes for the same `name` begin with OpenSSL.
+    ///
+    /// # Errors
+    /// Never worth repeating.
+    pub async fn handshake_again<S>(
+        &self,
+        stream: S,
+        name: &str,
+        observer: &Observer,
+    ) -> Result<TlsStream<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        drop(observer.take());
+        let (verifier, loaded) = self.verifier(name, observer)?;
+        let result = self.with_openssl(stream, verifier, &loaded).await;
+        if observer.saw_old_choice() {
+            self.old_targets.remember(name, Instant::now());
+        }
+        result
+    }
+
+    async fn with_openssl<S>(
+        &self,
+        stream: S,
+        verifier: ConnectionVerifier,
+        loaded: &Loaded,
+    ) -> Result<TlsStream<S>, TlsError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let context = loaded.old(&self.settings)?;
+        let stream = Watched::new(stream, verifier.observer.clone());
+        let stream = legacy::handshake(context, stream, verifier).await?;
+        Ok(TlsStream(Library::Old(stream)))
+    }
+
+    /// The judge of a connection, and the settings it is made with.
+    fn verifier(
+        &self,
+        name: &str,
+        observer: &Observer,
+    ) -> Result<(ConnectionVerifier, Arc<Loaded>), TlsError> {
+        let name = self.expected_name(self.settings.server_name.as_deref().unwrap_or(name))?;
         let loaded = self.loaded()?;
-        let indicated = match &name {
-            ExpectedName::Is(name) => name.clone(),
-            // Anything but a DNS name keeps the library from sending one.
-            ExpectedName::Unknown | ExpectedName::Impossible(_) => {
-                ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into())
-            }
-        };
-        let record = Arc::new(Mutex::new(Record::default()));
-        let mut config = loaded.config.clone();
-        config.dangerous().set_certificate_verifier(Arc::new(ConnectionVerifier {
-            roots: Arc::clone(&loaded.roots),
-            name,
-            enforce: !self.settings.insecure_skip_verify,
-            record: Arc::clone(&record),
-        }));
-        Ok(Parts { config, indicated, record })
+        let roots = Arc::clone(&loaded.roots);
+        let enforce = !self.settings.insecure_skip_verify;
+        Ok((ConnectionVerifier { roots, name, enforce, observer: observer.clone() }, loaded))
     }
 
     fn expected_name(&self, name: &str) -> Result<ExpectedName, TlsError> {
@@ -190,14 +254,6 @@ impl TlsClient {
     }
 }
 
-/// What one handshake needs.
-struct Parts {
-    config: rustls::ClientConfig,
-    /// The name to indicate; an address indicates none.
-    indicated: ServerName<'static>,
-    record: Arc<Mutex<Record>>,
-}
-
 fn is_about_certificate(error: &std::io::Error) -> bool {
     matches!(
         error.get_ref().and_then(|inner| inner.downcast_ref()),
@@ -205,15 +261,26 @@ fn is_about_certificate(error: &std::io::Error) -> bool {
     )
 }
 
-fn facts(hello: Option<ServerHello>, record: &Record) -> TlsFacts {
-    let judgement = record.judgement.as_ref();
-    TlsFacts {
-        version: hello.and_then(|hello| TlsVersion::from_wire(hello.version)),
-        cipher: hello.map(|hello| provider::cipher_name(hello.cipher)),
-        alpn: None,
-        presented: Vec::new(),
-        verdict: judgement.map(|judgement| judgement.verdict),
-        last_chain_expiry: judgement.and_then(|judgement| judgement.chain_expiry),
-        signature_unchecked: record.signature_unchecked,
+/// What rustls needs for one handshake: settings, and the name to ask for.
+fn with_rustls(
+    verifier: ConnectionVerifier,
+    loaded: &Loaded,
+) -> Result<(ClientConfig, ServerName<'static>), TlsError> {
+    let Some(mut config) = loaded.config.clone() else {
+        let text = "tls_config: rustls has neither these versions nor this kind of client key";
+        return Err(TlsError::Settings(text.to_owned()));
+    };
+    let indicated = indicated(&verifier.name);
+    config.dangerous().set_certificate_verifier(Arc::new(verifier));
+    Ok((config, indicated))
+}
+
+/// The name to ask a server for. Anything but a DNS name keeps the library from sending one.
+fn indicated(name: &ExpectedName) -> ServerName<'static> {
+    match name {
+        ExpectedName::Is(name) => name.clone(),
+        ExpectedName::Unknown | ExpectedName::Impossible(_) => {
+            ServerName::IpAddress(IpAddr::from([0, 0, 0, 0]).into())
+        }
     }
 }

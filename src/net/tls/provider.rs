@@ -7,15 +7,13 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::{Arc, LazyLock};
 
-use aws_lc_rs::signature::{
-    RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY, RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
-    UnparsedPublicKey, VerificationAlgorithm,
-};
 use rustls::SignatureScheme;
 use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm, alg_id};
 use webpki::aws_lc_rs as algorithms;
+
+use super::p521::SECP521R1;
+use super::short_rsa;
 
 /// A protocol version, as configured or as negotiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -70,7 +68,13 @@ pub(super) fn cipher_name(number: u16) -> Cow<'static, str> {
     }
 }
 
-/// What every handshake uses.
+/// Whether the default library has this choice of a server.
+pub(super) fn offers(version: u16, cipher: u16) -> bool {
+    let known = matches!(TlsVersion::from_wire(version), Some(TlsVersion::Tls12 | TlsVersion::Tls13));
+    known && provider().cipher_suites.iter().any(|suite| u16::from(suite.suite()) == cipher)
+}
+
+/// What every handshake of the default library uses.
 ///
 /// Only the key share of the first group is computed ahead. X25519MLKEM768 is not offered: named
 /// without a key share, a server that prefers it asks for a second ClientHello, and the handshake
@@ -89,7 +93,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
                 cipher_suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
                 cipher_suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
             ],
-            kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+            kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, SECP521R1],
             signature_verification_algorithms: SIGNATURES,
             ..default_provider()
         })
@@ -97,9 +101,7 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
-/// Signatures we can check: those of the library, but PKCS #1 with SHA-256 and SHA-512 from
-/// 1024 bits on, as Go has it. The cryptographic library has nothing below 2048 bits for PSS, so a
-/// server with a smaller key can only be verified under TLS 1.2.
+/// Signatures we can check: those of the library, but RSA from 1024 bits on, as Go has it.
 pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[
         algorithms::ECDSA_P256_SHA256,
@@ -112,12 +114,12 @@ pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
         algorithms::ECDSA_P521_SHA384,
         algorithms::ECDSA_P521_SHA512,
         algorithms::ED25519,
-        algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-        algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
-        algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
-        RSA_PKCS1_1024_SHA256,
-        algorithms::RSA_PKCS1_2048_8192_SHA384,
-        RSA_PKCS1_1024_SHA512,
+        &short_rsa::PSS_SHA256,
+        &short_rsa::PSS_SHA384,
+        &short_rsa::PSS_SHA512,
+        &short_rsa::PKCS1_SHA256,
+        &short_rsa::PKCS1_SHA384,
+        &short_rsa::PKCS1_SHA512,
         algorithms::RSA_PKCS1_2048_8192_SHA256_ABSENT_PARAMS,
         algorithms::RSA_PKCS1_2048_8192_SHA384_ABSENT_PARAMS,
         algorithms::RSA_PKCS1_2048_8192_SHA512_ABSENT_PARAMS,
@@ -136,57 +138,14 @@ pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorit
             &[algorithms::ECDSA_P521_SHA512, algorithms::ECDSA_P384_SHA512, algorithms::ECDSA_P256_SHA512],
         ),
         (SignatureScheme::ED25519, &[algorithms::ED25519]),
-        (SignatureScheme::RSA_PSS_SHA256, &[algorithms::RSA_PSS_2048_8192_SHA256_LEGACY_KEY]),
-        (SignatureScheme::RSA_PSS_SHA384, &[algorithms::RSA_PSS_2048_8192_SHA384_LEGACY_KEY]),
-        (SignatureScheme::RSA_PSS_SHA512, &[algorithms::RSA_PSS_2048_8192_SHA512_LEGACY_KEY]),
-        (SignatureScheme::RSA_PKCS1_SHA256, &[RSA_PKCS1_1024_SHA256]),
-        (SignatureScheme::RSA_PKCS1_SHA384, &[algorithms::RSA_PKCS1_2048_8192_SHA384]),
-        (SignatureScheme::RSA_PKCS1_SHA512, &[RSA_PKCS1_1024_SHA512]),
+        (SignatureScheme::RSA_PSS_SHA256, &[&short_rsa::PSS_SHA256]),
+        (SignatureScheme::RSA_PSS_SHA384, &[&short_rsa::PSS_SHA384]),
+        (SignatureScheme::RSA_PSS_SHA512, &[&short_rsa::PSS_SHA512]),
+        (SignatureScheme::RSA_PKCS1_SHA256, &[&short_rsa::PKCS1_SHA256]),
+        (SignatureScheme::RSA_PKCS1_SHA384, &[&short_rsa::PKCS1_SHA384]),
+        (SignatureScheme::RSA_PKCS1_SHA512, &[&short_rsa::PKCS1_SHA512]),
     ],
 };
-
-const RSA_PKCS1_1024_SHA256: &dyn SignatureVerificationAlgorithm = &ShortRsa {
-    signature: alg_id::RSA_PKCS1_SHA256,
-    algorithm: &RSA_PKCS1_1024_8192_SHA256_FOR_LEGACY_USE_ONLY,
-};
-
-const RSA_PKCS1_1024_SHA512: &dyn SignatureVerificationAlgorithm = &ShortRsa {
-    signature: alg_id::RSA_PKCS1_SHA512,
-    algorithm: &RSA_PKCS1_1024_8192_SHA512_FOR_LEGACY_USE_ONLY,
-};
-
-/// PKCS #1 signatures by RSA keys of 1024 to 8192 bits.
-struct ShortRsa {
-    signature: AlgorithmIdentifier,
-    algorithm: &'static dyn VerificationAlgorithm,
-}
-
-impl fmt::Debug for ShortRsa {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ShortRsa").field(&self.signature).finish()
-    }
-}
-
-impl SignatureVerificationAlgorithm for ShortRsa {
-    fn verify_signature(
-        &self,
-        public_key: &[u8],
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), InvalidSignature> {
-        UnparsedPublicKey::new(self.algorithm, public_key)
-            .verify(message, signature)
-            .map_err(|_| InvalidSignature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        alg_id::RSA_ENCRYPTION
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.signature
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The TLS handshake inside QUIC (RFC 9001): the same verifier, the same facts, other carriers.
 
 use std::any::Any;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use quinn::crypto::{self, rustls::QuicClientConfig};
 use quinn::{ConnectError, ConnectionError, ConnectionId, Side, TransportErrorCode};
@@ -10,17 +10,17 @@ use quinn_proto::transport_parameters::TransportParameters;
 use rustls::AlertDescription;
 
 use super::error;
-use super::hello::{self, MAX_HELLO_BYTES, ServerHello};
+use super::hello::{self, MAX_HELLO_BYTES};
+use super::record::Observer;
 use super::verdict::Verdict;
-use super::verify::Record;
-use super::{Parts, TlsClient, TlsError, TlsFacts, TlsVersion};
+use super::{TlsClient, TlsError, TlsFacts, TlsVersion};
 
 /// The TLS side of one QUIC connection: what goes into it, and what it showed.
 #[derive(Debug)]
 pub struct QuicHandshake {
     config: Arc<WatchedConfig>,
     server_name: String,
-    record: Arc<Mutex<Record>>,
+    observer: Observer,
 }
 
 impl TlsClient {
@@ -33,13 +33,15 @@ impl TlsClient {
             let text = format!("{max} is allowed at most, QUIC needs TLS 1.3");
             return Err(TlsError::VersionOrCipher(text));
         }
-        let Parts { config, indicated, record } = self.parts_for(name)?;
+        let observer = Observer::default();
+        let (verifier, loaded) = self.verifier(name, &observer)?;
+        let (config, indicated) = super::with_rustls(verifier, &loaded)?;
         let config =
             QuicClientConfig::try_from(config).map_err(|error| TlsError::Settings(error.to_string()))?;
         Ok(QuicHandshake {
-            config: Arc::new(WatchedConfig { tls: Arc::new(config), seen: Arc::default() }),
+            config: Arc::new(WatchedConfig { tls: Arc::new(config), observer: observer.clone() }),
             server_name: indicated.to_str().into_owned(),
-            record,
+            observer,
         })
     }
 }
@@ -55,16 +57,19 @@ impl QuicHandshake {
         &self.server_name
     }
 
+    /// Sees the handshake, also when that does not come to its end.
+    pub fn observer(&self) -> Observer {
+        self.observer.clone()
+    }
+
     /// Whether the server has chosen version and cipher suite.
     pub fn is_answered(&self) -> bool {
-        self.hello().is_some()
+        self.observer.lock().hello.is_some()
     }
 
     /// What the handshake showed so far.
     pub fn facts(&self) -> TlsFacts {
-        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        let presented = record.presented.clone();
-        TlsFacts { presented, ..super::facts(self.hello(), &record) }
+        self.observer.facts()
     }
 
     /// What TLS has to say about the end of the connection; `None` if it ended for another reason.
@@ -72,7 +77,7 @@ impl QuicHandshake {
         match error {
             ConnectionError::TransportError(ours) => {
                 let alert = alert(ours.code)?;
-                let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+                let record = self.observer.lock();
                 let judgement = record.judgement.as_ref();
                 Some(match judgement.filter(|judgement| judgement.verdict != Verdict::Verified) {
                     Some(judgement) if is_about_certificate(alert) => {
@@ -86,10 +91,6 @@ impl QuicHandshake {
             }
             _ => None,
         }
-    }
-
-    fn hello(&self) -> Option<ServerHello> {
-        self.config.seen.lock().unwrap_or_else(PoisonError::into_inner).hello
     }
 }
 
@@ -118,20 +119,13 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
 /// Makes sessions that read along.
 struct WatchedConfig {
     tls: Arc<QuicClientConfig>,
-    seen: Arc<Mutex<Seen>>,
+    observer: Observer,
 }
 
 impl std::fmt::Debug for WatchedConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WatchedConfig").field("seen", &self.seen).finish_non_exhaustive()
+        f.debug_struct("WatchedConfig").field("observer", &self.observer).finish_non_exhaustive()
     }
-}
-
-/// The server's first bytes, until they are a whole ServerHello.
-#[derive(Debug, Default)]
-struct Seen {
-    bytes: Vec<u8>,
-    hello: Option<ServerHello>,
 }
 
 impl crypto::ClientConfig for WatchedConfig {
@@ -142,14 +136,16 @@ impl crypto::ClientConfig for WatchedConfig {
         params: &TransportParameters,
     ) -> Result<Box<dyn crypto::Session>, ConnectError> {
         let tls = Arc::clone(&self.tls).start_session(version, server_name, params)?;
-        Ok(Box::new(WatchedSession { tls, seen: Arc::clone(&self.seen) }))
+        Ok(Box::new(WatchedSession { tls, bytes: Vec::new(), observer: self.observer.clone() }))
     }
 }
 
 /// Passes everything on; the library keeps the chosen cipher suite to itself.
 struct WatchedSession {
     tls: Box<dyn crypto::Session>,
-    seen: Arc<Mutex<Seen>>,
+    /// The server's first ones, until they are a whole ServerHello.
+    bytes: Vec<u8>,
+    observer: Observer,
 }
 
 impl crypto::Session for WatchedSession {
@@ -178,12 +174,12 @@ impl crypto::Session for WatchedSession {
     }
 
     fn read_handshake(&mut self, buf: &[u8]) -> Result<bool, TransportError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if seen.hello.is_none() && seen.bytes.len() < MAX_HELLO_BYTES {
-            seen.bytes.extend_from_slice(buf);
-            seen.hello = hello::hello(&seen.bytes);
+        let mut record = self.observer.lock();
+        if record.hello.is_none() && self.bytes.len() < MAX_HELLO_BYTES {
+            self.bytes.extend_from_slice(buf);
+            record.hello = hello::hello(&self.bytes);
         }
-        drop(seen);
+        drop(record);
         self.tls.read_handshake(buf)
     }
 

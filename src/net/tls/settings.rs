@@ -5,15 +5,19 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use openssl::ssl::SslContext;
 use rustls::client::Resumption;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, SupportedProtocolVersion};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::error::TlsError;
+use super::legacy;
 use super::provider::{self, TlsVersion};
+use super::record::Observer;
 use super::roots::Roots;
 use super::verify::{ConnectionVerifier, ExpectedName};
 
@@ -33,12 +37,30 @@ pub struct TlsSettings {
     pub server_name: Option<String>,
     /// Verify and report, but accept whatever the verdict is.
     pub insecure_skip_verify: bool,
-    /// Defaults to TLS 1.2. Versions before that are never offered.
+    /// Defaults to TLS 1.2. With anything below, all handshakes are made with the older library,
+    /// which also offers RSA key exchange then.
     pub min_version: Option<TlsVersion>,
     /// Defaults to TLS 1.3.
     pub max_version: Option<TlsVersion>,
     /// Application protocols in order of preference (RFC 7301); none offers none.
     pub alpn: Vec<Vec<u8>>,
+}
+
+impl TlsSettings {
+    /// Whether there is anything to read.
+    pub(super) fn has_pem(&self) -> bool {
+        self.ca.is_some() || self.cert.is_some() || self.key.is_some()
+    }
+
+    /// The oldest version to offer.
+    pub(super) fn oldest(&self) -> TlsVersion {
+        self.min_version.unwrap_or(TlsVersion::Tls12)
+    }
+
+    /// The newest version to offer.
+    pub(super) fn newest(&self) -> TlsVersion {
+        self.max_version.unwrap_or(TlsVersion::Tls13)
+    }
 }
 
 /// Where PEM text comes from. Debug output never shows the text, because it may be a key.
@@ -131,39 +153,52 @@ impl Stamps {
     }
 }
 
-/// Settings with their files read; good as long as the stamps stay the same.
+/// Our certificate, followed by its intermediates, and its key.
 #[derive(Debug)]
+pub(super) struct Identity {
+    pub(super) chain: Vec<CertificateDer<'static>>,
+    pub(super) key: PrivateKeyDer<'static>,
+}
+
+/// Settings with their files read; good as long as the stamps stay the same.
 pub(super) struct Loaded {
     pub(super) stamps: Stamps,
     pub(super) roots: Arc<Roots>,
-    /// Complete but for the verifier, which each connection brings itself.
-    pub(super) config: ClientConfig,
+    /// Complete but for the verifier, which each connection brings itself. `None` if rustls has no use
+    /// for the versions or the client key.
+    pub(super) config: Option<ClientConfig>,
+    /// Connections over TCP are the business of the older library.
+    pub(super) only_old: bool,
+    identity: Option<Identity>,
+    /// Made when it is first needed.
+    old: OnceLock<Result<SslContext, String>>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("stamps", &self.stamps).finish_non_exhaustive()
+    }
 }
 
 impl Loaded {
     /// Reads the files. `stamps` were taken before, so that a change in between is seen later.
     pub(super) fn load(settings: &TlsSettings, stamps: Stamps) -> Result<Self, TlsError> {
-        let versions = versions(settings)?;
+        let (oldest, newest) = (settings.oldest(), settings.newest());
+        if newest < oldest {
+            let text = format!("tls_config: max_version {newest} is below min_version {oldest}");
+            return Err(TlsError::Settings(text));
+        }
         let roots = match &settings.ca {
             Some(source) => Arc::new(load_roots(source)?),
             None => Roots::system(),
         };
-        let placeholder = ConnectionVerifier {
-            roots: Arc::clone(&roots),
-            name: ExpectedName::Unknown,
-            enforce: true,
-            record: Arc::default(),
-        };
-        let builder = ClientConfig::builder_with_provider(provider::provider())
-            .with_protocol_versions(&versions)
-            .map_err(|error| TlsError::Settings(error.to_string()))?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(placeholder));
-        let mut config = match (&settings.cert, &settings.key) {
-            (Some(cert), Some(key)) => builder
-                .with_client_auth_cert(load_chain(cert)?, load_key(key)?)
-                .map_err(|error| key.unusable("key", &error.to_string()))?,
-            (None, None) => builder.with_no_client_auth(),
+        let (identity, certified) = match (&settings.cert, &settings.key) {
+            (Some(cert), Some(key)) => {
+                let identity = Identity { chain: load_chain(cert)?, key: load_key(key)? };
+                let certified = certify(&identity).map_err(|error| key.unusable("key", &error.to_string()));
+                (Some(identity), Some(certified))
+            }
+            (None, None) => (None, None),
             (Some(_), None) => {
                 return Err(TlsError::Settings("tls_config: cert without key".to_owned()));
             }
@@ -171,33 +206,68 @@ impl Loaded {
                 return Err(TlsError::Settings("tls_config: key without cert".to_owned()));
             }
         };
+        let mut loaded = Self { stamps, roots, config: None, only_old: true, identity, old: OnceLock::new() };
+        match certified.transpose() {
+            // The older library takes more kinds of keys, among them short ones of RSA.
+            Err(refused) => loaded.old(settings).map(drop).map_err(|_| refused)?,
+            Ok(certified) => {
+                if newest >= TlsVersion::Tls12 {
+                    loaded.config = Some(loaded.config(settings, certified)?);
+                }
+                loaded.only_old = oldest < TlsVersion::Tls12;
+                if loaded.only_old {
+                    loaded.old(settings)?;
+                }
+            }
+        }
+        Ok(loaded)
+    }
+
+    fn config(
+        &self,
+        settings: &TlsSettings,
+        certified: Option<CertifiedKey>,
+    ) -> Result<ClientConfig, TlsError> {
+        let placeholder = ConnectionVerifier {
+            roots: Arc::clone(&self.roots),
+            name: ExpectedName::Unknown,
+            enforce: true,
+            observer: Observer::default(),
+        };
+        let builder = ClientConfig::builder_with_provider(provider::provider())
+            .with_protocol_versions(&versions(settings))
+            .map_err(|error| TlsError::Settings(error.to_string()))?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(placeholder));
+        let mut config = match certified {
+            Some(certified) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified))),
+            None => builder.with_no_client_auth(),
+        };
         config.alpn_protocols.clone_from(&settings.alpn);
         // A probe measures a full handshake, and wants to see the certificate every time.
         config.resumption = Resumption::disabled();
-        Ok(Self { stamps, roots, config })
+        Ok(config)
+    }
+
+    /// What the older library needs, for the settings that these are loaded from.
+    pub(super) fn old(&self, settings: &TlsSettings) -> Result<&SslContext, TlsError> {
+        let make = || legacy::context(settings, self.identity.as_ref()).map_err(|error| error.to_string());
+        let complain = |error| TlsError::Settings(format!("tls_config: OpenSSL cannot use it: {error}"));
+        self.old.get_or_init(make).as_ref().map_err(complain)
     }
 }
 
-fn versions(settings: &TlsSettings) -> Result<Vec<&'static SupportedProtocolVersion>, TlsError> {
-    if let (Some(min), Some(max)) = (settings.min_version, settings.max_version)
-        && max < min
-    {
-        let text = format!("tls_config: max_version {max} is below min_version {min}");
-        return Err(TlsError::Settings(text));
-    }
-    let min = settings.min_version.unwrap_or(TlsVersion::Tls12);
-    let max = settings.max_version.unwrap_or(TlsVersion::Tls13);
-    let versions: Vec<_> =
-        [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)]
-            .into_iter()
-            .filter(|(version, _)| (min..=max).contains(version))
-            .map(|(_, supported)| supported)
-            .collect();
-    if versions.is_empty() {
-        let text = format!("{max} is allowed at most, this build has TLS 1.2 and TLS 1.3");
-        return Err(TlsError::VersionOrCipher(text));
-    }
-    Ok(versions)
+fn certify(identity: &Identity) -> Result<CertifiedKey, rustls::Error> {
+    CertifiedKey::from_der(identity.chain.clone(), identity.key.clone_key(), &provider::provider())
+}
+
+/// Those of the default library.
+fn versions(settings: &TlsSettings) -> Vec<&'static SupportedProtocolVersion> {
+    [(TlsVersion::Tls13, &rustls::version::TLS13), (TlsVersion::Tls12, &rustls::version::TLS12)]
+        .into_iter()
+        .filter(|(version, _)| (settings.oldest()..=settings.newest()).contains(version))
+        .map(|(_, supported)| supported)
+        .collect()
 }
 
 fn load_roots(source: &PemSource) -> Result<Roots, TlsError> {
@@ -223,7 +293,19 @@ fn load_chain(source: &PemSource) -> Result<Vec<CertificateDer<'static>>, TlsErr
 
 fn load_key(source: &PemSource) -> Result<PrivateKeyDer<'static>, TlsError> {
     let pem = source.read()?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| source.unusable("key", &error.to_string()))
+    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+        if is_encrypted(&pem) {
+            source.unusable("key", "the key is encrypted; store it without a passphrase")
+        } else {
+            source.unusable("key", &error.to_string())
+        }
+    })
+}
+
+/// Both ways to encrypt a key in PEM: PKCS #8 (RFC 7468 §11) and the older one of RFC 1421 §4.6.1.1.
+fn is_encrypted(pem: &[u8]) -> bool {
+    let marks: [&[u8]; 2] = [b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED"];
+    marks.iter().any(|mark| pem.windows(mark.len()).any(|window| window == *mark))
 }
 
 #[cfg(test)]
@@ -248,29 +330,24 @@ mod tests {
         use TlsVersion::{Tls10, Tls11, Tls12, Tls13};
         let cases = [
             (None, None, Ok("TLS13 TLS12")),
-            (Some(Tls10), None, Ok("TLS13 TLS12")),
+            (Some(Tls10), None, Ok("OpenSSL")),
+            (Some(Tls11), Some(Tls11), Ok("OpenSSL")),
             (Some(Tls13), None, Ok("TLS13")),
             (None, Some(Tls12), Ok("TLS12")),
             (Some(Tls12), Some(Tls12), Ok("TLS12")),
             (Some(Tls13), Some(Tls12), Err("tls_config: max_version TLS 1.2 is below min_version TLS 1.3")),
-            (
-                None,
-                Some(Tls11),
-                Err("no TLS version or cipher suite in common: \
-                     TLS 1.1 is allowed at most, this build has TLS 1.2 and TLS 1.3"),
-            ),
+            (None, Some(Tls11), Err("tls_config: max_version TLS 1.1 is below min_version TLS 1.2")),
         ];
         for (min_version, max_version, want) in cases {
             let settings = TlsSettings { min_version, max_version, ..TlsSettings::default() };
-            let got = versions(&settings)
-                .map(|versions| {
-                    let names: Vec<_> = versions
-                        .iter()
-                        .map(|version| format!("{:?}", version.version).replace("v1_", "1"))
-                        .collect();
-                    names.join(" ")
-                })
-                .map_err(|error| error.to_string());
+            let loaded = Stamps::now(&settings).and_then(|stamps| Loaded::load(&settings, stamps));
+            let got = loaded.map_err(|error| error.to_string()).map(|loaded| {
+                let names: Vec<_> = versions(&settings)
+                    .iter()
+                    .map(|version| format!("{:?}", version.version).replace("v1_", "1"))
+                    .collect();
+                if loaded.only_old { "OpenSSL".to_owned() } else { names.join(" ") }
+            });
             let want = want.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(got, want, "{min_version:?} to {max_version:?}");
         }

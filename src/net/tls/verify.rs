@@ -1,40 +1,33 @@
 //! Judges the certificates of one handshake and keeps what was seen.
 //!
 //! The record is filled before anything can fail, and it is filled in the same way when
-//! verification is switched off: then only the consequence of the verdict differs.
+//! verification is switched off: then only the consequence of the verdict differs. Both libraries
+//! ask the same verifier.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{verify_tls12_signature, verify_tls13_signature, verify_tls13_signature_with_raw_key};
 use rustls::{CertificateError, DigitallySignedStruct, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use webpki::EndEntityCert;
+use rustls_pki_types::{CertificateDer, ServerName, SubjectPublicKeyInfoDer, UnixTime};
+use webpki::{EndEntityCert, RawPublicKeyEntity};
 use x509_parser::asn1_rs::{FromDer as _, Oid};
 use x509_parser::time::ASN1Time;
 
 use super::certificate;
+use super::error::TlsError;
 use super::provider::SIGNATURES;
+use super::record::{Observer, Record};
 use super::roots::Roots;
+use super::short_rsa;
 use super::verdict::Verdict;
 
 /// Certificates of one server that are kept and looked at; a message of 64 KiB, the most the
 /// library takes, could hold thousands of tiny ones.
 const MAX_PRESENTED: usize = 100;
 
-/// RSA keys below this many bits have no PSS signatures in the cryptographic library.
-const MIN_RSA_BITS: usize = 2048;
-
 /// Names in a sentence about a wrong name; certificates with hundreds of them exist.
 const MAX_NAMES_SHOWN: usize = 10;
-
-/// What a handshake showed about the server's certificates.
-#[derive(Debug, Default)]
-pub(super) struct Record {
-    pub(super) presented: Vec<CertificateDer<'static>>,
-    pub(super) judgement: Option<Judgement>,
-    pub(super) signature_unchecked: bool,
-}
 
 /// A verdict and the facts behind it.
 #[derive(Clone, Debug)]
@@ -69,12 +62,47 @@ pub(super) struct ConnectionVerifier {
     pub(super) name: ExpectedName,
     /// A bad verdict ends the handshake.
     pub(super) enforce: bool,
-    pub(super) record: Arc<Mutex<Record>>,
+    /// Where everything that is seen goes.
+    pub(super) observer: Observer,
 }
 
 impl ConnectionVerifier {
-    fn record(&self) -> MutexGuard<'_, Record> {
-        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Notes and judges the chain that the server presented, its own certificate first.
+    pub(super) fn see(&self, mut presented: Vec<CertificateDer<'static>>, now: UnixTime) {
+        presented.truncate(MAX_PRESENTED);
+        let judgement = presented.split_first().map(|(leaf, others)| self.judge(leaf, others, now));
+        let mut record = self.observer.lock();
+        *record = Record { hello: record.hello, presented, judgement, ..Record::default() };
+    }
+
+    /// Whether [`ConnectionVerifier::see`] has judged a chain.
+    pub(super) fn was_asked(&self) -> bool {
+        self.observer.lock().judgement.is_some()
+    }
+
+    /// Whether the chain that was seen is good enough for the handshake to go on.
+    pub(super) fn accepts(&self) -> bool {
+        let record = self.observer.lock();
+        record
+            .judgement
+            .as_ref()
+            .is_some_and(|judgement| !self.enforce || judgement.verdict == Verdict::Verified)
+    }
+
+    /// The judgement as an error; `None` if there is nothing to complain about.
+    pub(super) fn verdict(&self) -> Option<TlsError> {
+        let record = self.observer.lock();
+        let judgement =
+            record.judgement.as_ref().filter(|judgement| judgement.verdict != Verdict::Verified)?;
+        Some(TlsError::Certificate { verdict: judgement.verdict, detail: judgement.detail.clone() })
+    }
+
+    /// Takes back a judgement on the chain, because of what happened after it.
+    pub(super) fn distrust(&self, detail: &str) {
+        if let Some(judgement) = &mut self.observer.lock().judgement {
+            judgement.verdict = Verdict::Invalid;
+            judgement.detail = detail.to_owned();
+        }
     }
 
     fn judge(
@@ -85,7 +113,12 @@ impl ConnectionVerifier {
     ) -> Judgement {
         let parsed = match EndEntityCert::try_from(leaf) {
             Ok(parsed) => parsed,
-            Err(error) => return Judgement::failed(Verdict::Invalid, describe(&error)),
+            Err(error) => {
+                // To the library an old version is just bad DER.
+                let error =
+                    if certificate::is_old(leaf) { webpki::Error::UnsupportedCertVersion } else { error };
+                return Judgement::failed(Verdict::Invalid, describe(&error));
+            }
         };
         let chain_expiry = match self.roots.chain_expiry(&parsed, intermediates, now) {
             Ok(expiry) => expiry,
@@ -109,8 +142,9 @@ impl ConnectionVerifier {
 
     /// Takes the result of the check that the server has the key of its certificate.
     ///
-    /// Without enforcement a key that we cannot work with is let pass, as in Go, where such keys
-    /// work. A wrong signature by a key that we can work with is always an error.
+    /// Without enforcement a key that we cannot work with is let pass, so that a probe which is told
+    /// to accept everything can tell about it. A wrong signature by a key that we can work with is
+    /// always an error.
     fn judge_signature(
         &self,
         leaf: &CertificateDer<'_>,
@@ -119,20 +153,20 @@ impl ConnectionVerifier {
         let Err(error) = result else {
             return result;
         };
-        let unusable = EndEntityCert::try_from(leaf).is_err() || has_short_key(leaf);
-        let mut record = self.record();
-        let tolerated = unusable && !self.enforce;
-        record.signature_unchecked = tolerated;
-        if let Some(judgement) = &mut record.judgement {
-            if !unusable {
-                judgement.verdict = Verdict::Invalid;
-                judgement.detail = format!("the server did not prove that it has the key: {error}");
-            } else if judgement.verdict == Verdict::Verified {
-                judgement.verdict = Verdict::Weak;
-                judgement.detail = "the key is too short to check its signatures".to_owned();
-            }
+        let unusable = certificate::public_key(leaf).is_none() || has_short_key(leaf);
+        if !unusable {
+            self.distrust(&format!("the server did not prove that it has the key: {error}"));
+            return Err(error);
         }
-        if tolerated { Ok(HandshakeSignatureValid::assertion()) } else { Err(error) }
+        let mut record = self.observer.lock();
+        record.signature_unchecked = !self.enforce;
+        if let Some(judgement) =
+            record.judgement.as_mut().filter(|judged| judged.verdict == Verdict::Verified)
+        {
+            judgement.verdict = Verdict::Weak;
+            judgement.detail = "the key is too short to check its signatures".to_owned();
+        }
+        if self.enforce { Err(error) } else { Ok(HandshakeSignatureValid::assertion()) }
     }
 }
 
@@ -145,13 +179,11 @@ impl ServerCertVerifier for ConnectionVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let intermediates = intermediates.get(..MAX_PRESENTED - 1).unwrap_or(intermediates);
-        let presented = std::iter::once(end_entity).chain(intermediates);
-        let presented = presented.map(|der| der.clone().into_owned()).collect();
-        let judgement = self.judge(end_entity, intermediates, now);
-        let verdict = judgement.verdict;
-        *self.record() = Record { presented, judgement: Some(judgement), signature_unchecked: false };
-        match alert_for(verdict) {
+        let others = intermediates.get(..MAX_PRESENTED - 1).unwrap_or(intermediates);
+        let presented = std::iter::once(end_entity).chain(others);
+        self.see(presented.map(|der| der.clone().into_owned()).collect(), now);
+        let verdict = self.observer.lock().judgement.as_ref().map(|judgement| judgement.verdict);
+        match verdict.and_then(alert_for) {
             Some(error) if self.enforce => Err(rustls::Error::InvalidCertificate(error)),
             _ => Ok(ServerCertVerified::assertion()),
         }
@@ -163,7 +195,11 @@ impl ServerCertVerifier for ConnectionVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge_signature(cert, verify_tls12_signature(message, cert, dss, &SIGNATURES))
+        let result = match odd_key(cert) {
+            Some(key) => verify_tls12_with_key(message, &key, dss),
+            None => verify_tls12_signature(message, cert, dss, &SIGNATURES),
+        };
+        self.judge_signature(cert, result)
     }
 
     fn verify_tls13_signature(
@@ -172,12 +208,40 @@ impl ServerCertVerifier for ConnectionVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.judge_signature(cert, verify_tls13_signature(message, cert, dss, &SIGNATURES))
+        let result = match odd_key(cert) {
+            Some(key) => verify_tls13_signature_with_raw_key(message, &key, dss, &SIGNATURES),
+            None => verify_tls13_signature(message, cert, dss, &SIGNATURES),
+        };
+        self.judge_signature(cert, result)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         SIGNATURES.supported_schemes()
     }
+}
+
+/// The key of a certificate that the library cannot parse, such as one of X.509 version 1. Those
+/// never verify, so this only matters where verification is off.
+fn odd_key(certificate: &CertificateDer<'_>) -> Option<SubjectPublicKeyInfoDer<'static>> {
+    match EndEntityCert::try_from(certificate) {
+        Ok(_) => None,
+        Err(_) => certificate::public_key(certificate),
+    }
+}
+
+/// As [`verify_tls12_signature`], with the key alone.
+fn verify_tls12_with_key(
+    message: &[u8],
+    key: &SubjectPublicKeyInfoDer<'_>,
+    dss: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, rustls::Error> {
+    let bad = || rustls::Error::InvalidCertificate(CertificateError::BadSignature);
+    let key = RawPublicKeyEntity::try_from(key).map_err(|_| bad())?;
+    let candidates = SIGNATURES.mapping.iter().filter(|(scheme, _)| *scheme == dss.scheme);
+    let verified = candidates
+        .flat_map(|(_, algorithms)| algorithms.iter())
+        .any(|algorithm| key.verify_signature(*algorithm, message, dss.signature()).is_ok());
+    if verified { Ok(HandshakeSignatureValid::assertion()) } else { Err(bad()) }
 }
 
 /// The error that makes the library send the fitting alert.
@@ -261,7 +325,7 @@ fn why_unknown(leaf: &EndEntityCert<'_>, intermediates: &[CertificateDer<'_>], r
 }
 
 fn has_short_key(certificate: &CertificateDer<'_>) -> bool {
-    certificate::rsa_bits(certificate).is_some_and(|bits| bits < MIN_RSA_BITS)
+    certificate::rsa_bits(certificate).is_some_and(|bits| bits < short_rsa::MIN_BITS)
 }
 
 fn describe(error: &webpki::Error) -> String {
@@ -350,12 +414,12 @@ mod tests {
             roots: Arc::new(Roots::new([root.clone()])),
             name: ExpectedName::Is("a.test".try_into().unwrap()),
             enforce: true,
-            record: Arc::default(),
+            observer: Observer::default(),
         };
         let now = UnixTime::since_unix_epoch(Duration::from_secs(NEW_YEAR));
         let cases = [
             (leaf_sha256, Verdict::Verified, ""),
-            (leaf_sha384, Verdict::Weak, "a key is too short to check its signatures"),
+            (leaf_sha384, Verdict::Verified, ""),
             (leaf_sha1, Verdict::Weak, "signed with the algorithm 1.2.840.113549.1.1.5"),
         ];
         for (leaf, verdict, detail) in cases {
@@ -375,7 +439,7 @@ mod tests {
             roots: Arc::new(Roots::new([certificates[0].clone()])),
             name: ExpectedName::Unknown,
             enforce: true,
-            record: Arc::default(),
+            observer: Observer::default(),
         };
         let dates = certificate::validity(&certificates[1]).unwrap();
         let cases = [

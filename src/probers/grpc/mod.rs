@@ -19,6 +19,7 @@ use self::message::Serving;
 use self::status::Code;
 use super::http::connection::Stream;
 use super::http::url::Url;
+use super::tls_handshake::{Handshake, Witness};
 use super::{Prober, target, tls_client, tls_report};
 use crate::config;
 use crate::config::sections::grpc::Grpc as Section;
@@ -140,13 +141,20 @@ impl Grpc {
         let stream = match &self.client {
             None => Stream::Plain(stream),
             Some(client) => {
-                report.begin(Phase::Tls);
-                let (stream, facts) = client.handshake(stream, &endpoint.host).await;
-                tls_report::write(report, &facts, tls_report::Families::GRPC);
-                let stream = stream
-                    .map_err(|error| Failed::unavailable(failure::tls(Phase::Tls, run.target, error)))?;
+                let witness = Witness::new(report, tls_report::Families::GRPC);
+                let observer = witness.observer.clone();
+                let (name, peer) = (endpoint.host.as_str(), &run.target);
+                let handshake = Handshake { client, name, peer, observer: &observer };
+                let again = async |report: &mut Report| {
+                    report.begin(Phase::Connect);
+                    connect::tcp(to, None).await.map_err(|error| ProbeError::io(Phase::Connect, to, error))
+                };
+                let (_, stream) = handshake.run(stream, witness.report, again).await;
+                let protocol = observer.protocol();
+                drop(witness);
+                let stream = stream.map_err(Failed::unavailable)?;
                 report.samples.set(names::PROBE_GRPC_SSL, true);
-                if facts.alpn.as_deref() != Some(b"h2") {
+                if protocol.as_deref() != Some(b"h2") {
                     let sentence =
                         format!("{} did not agree on HTTP/2 in the TLS handshake (ALPN)", run.target);
                     let error = ProbeError::new(Phase::Tls, Reason::Protocol, sentence);

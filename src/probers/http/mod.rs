@@ -23,6 +23,7 @@ use std::time::{Instant, SystemTime};
 
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Version};
+use tokio::net::TcpStream;
 
 use self::body::{Body, Compression};
 use self::checks::HeaderCheck;
@@ -31,12 +32,13 @@ use self::cookies::Jar;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
 use self::url::{Redirect, Scheme, Url};
+use super::tls_handshake::Handshake;
 use super::{Prober, target, tls_report};
 use crate::config::{self, CelProgram};
 use crate::logging::Level;
 use crate::metrics::names;
 use crate::net::resolve::{self, Address, Preference};
-use crate::net::tls::{TlsClient, TlsFacts};
+use crate::net::tls::{Observer, TlsClient, TlsFacts, TlsStream};
 use crate::regex::GoRegex;
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
@@ -123,6 +125,8 @@ struct Progress<'a> {
     regex_failed: bool,
     cel_failed: bool,
     facts: Option<TlsFacts>,
+    /// Sees the last handshake, in case it does not come to its end.
+    observer: Option<Observer>,
     failure: Option<ProbeError>,
 }
 
@@ -168,7 +172,8 @@ impl Progress<'_> {
                 hop.add_to(samples);
             }
         }
-        if let Some(facts) = &self.facts {
+        let facts = self.facts.take().or_else(|| self.observer.map(|observer| observer.take()));
+        if let Some(facts) = &facts {
             tls_report::write(report, facts, tls_report::Families::HTTP);
         }
     }
@@ -220,6 +225,7 @@ impl Http {
         if self.http3 && url.upgrade() && is_written("http://") {
             report.log(Level::Warn, "HTTP/3 needs https, the target's http:// is read as https://", Vec::new);
         }
+        self.tls.prepare().map_err(|error| tls_report::error(Phase::Prepare, &url.host, error))?;
         let mut outgoing = self.template.start(&url).await?;
         for phase in ["connect", "tls", "processing", "transfer"] {
             report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
@@ -264,6 +270,7 @@ impl Http {
         jar: &Jar,
     ) -> Result<Response, ProbeError> {
         progress.facts = None;
+        progress.observer = None;
         progress.first_byte = Arc::default();
         report.log(Level::Debug, "Making HTTP request", || {
             let address = next.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
@@ -287,15 +294,8 @@ impl Http {
         let stream = match next.url.scheme {
             Scheme::Http => Stream::Plain(tcp),
             Scheme::Https => {
-                let started = report.begin(Phase::Tls);
-                let handshake = self.tls.handshake(tcp, &next.server_name);
-                let (result, facts) = dial::limit_handshake(run, handshake).await?;
-                let done = Instant::now();
-                report.end_at(done);
-                progress.hop().tls = Some((started, done));
-                http2 = facts.alpn.as_deref() == Some(b"h2");
-                progress.facts = Some(facts);
-                let stream = result.map_err(|error| tls_report::error(Phase::Tls, &next.host, error))?;
+                let stream = self.encrypt(run, report, progress, next, tcp).await?;
+                http2 = progress.facts.as_ref().is_some_and(|facts| facts.alpn.as_deref() == Some(b"h2"));
                 Stream::Tls(Box::new(stream))
             }
         };
@@ -318,6 +318,35 @@ impl Http {
         report.end_at(response.first_byte);
         progress.hop().first_byte = Some(response.first_byte);
         Ok(response)
+    }
+
+    /// Makes the TLS handshake of a hop.
+    async fn encrypt<'a>(
+        &self,
+        run: &Run<'a>,
+        report: &mut Report,
+        progress: &mut Progress<'a>,
+        next: &Next,
+        tcp: TcpStream,
+    ) -> Result<TlsStream<TcpStream>, ProbeError> {
+        let observer = progress.observer.insert(Observer::default()).clone();
+        let (client, name) = (&self.tls, next.server_name.as_str());
+        let handshake = Handshake { client, name, peer: &next.host, observer: &observer };
+        let address = tcp.peer_addr();
+        let open = &mut progress.open;
+        let again = async |report: &mut Report| {
+            report.begin(Phase::Connect);
+            let address = address.map_err(|error| ProbeError::io(Phase::Connect, &next.host, error))?;
+            let (tcp, opened) = dial::first_that_answers(run, &[address]).await?;
+            open.push(opened);
+            Ok(tcp)
+        };
+        let (began, result) = dial::limit_handshake(run, handshake.run(tcp, report, again)).await?;
+        let done = Instant::now();
+        report.end_at(done);
+        progress.hop().tls = Some((began, done));
+        progress.facts = Some(observer.take());
+        result
     }
 
     /// Where the response leads, if it is a redirect that is followed.

@@ -11,6 +11,7 @@ use self::frames::{Fault, Frames};
 use self::target::Target;
 use self::upgrade::{Key, Template};
 use super::http::url::{Scheme, Url};
+use super::tls_handshake::{Handshake, Witness};
 use super::{Prober, target as hosts, tls_client, tls_report};
 use crate::config;
 use crate::config::sections::dialogue::DialogueStep;
@@ -74,11 +75,17 @@ impl Prober for Websocket {
         if url.scheme == Scheme::Http {
             return attempt.go_on(stream, report).await;
         }
-        report.begin(Phase::Tls);
-        let handshake = run.within(self.client.handshake(stream, &url.host)).await;
-        let (stream, facts) = ended(report, Phase::Tls, handshake)?;
-        tls_report::write(report, &facts, tls_report::Families::OWN);
-        let stream = stream.map_err(|error| failure::tls(Phase::Tls, peer, error))?;
+        let witness = Witness::new(report, tls_report::Families::OWN);
+        let observer = witness.observer.clone();
+        let handshake = Handshake { client: &self.client, name: &url.host, peer: &peer, observer: &observer };
+        let again = async |report: &mut Report| {
+            report.begin(Phase::Connect);
+            connect::tcp(to, None).await.map_err(|error| ProbeError::io(Phase::Connect, to, error))
+        };
+        let handshake = run.within(handshake.run(stream, witness.report, again)).await;
+        let (_, stream) = ended(witness.report, Phase::Tls, handshake)?;
+        drop(witness);
+        let stream = stream?;
         attempt.go_on(stream, report).await
     }
 

@@ -7,6 +7,7 @@ pub mod http3;
 pub mod http_peer;
 #[cfg(target_os = "linux")]
 pub mod namespace;
+pub mod odd_certificates;
 pub mod peers;
 
 use std::time::Duration;
@@ -29,9 +30,13 @@ pub async fn probe(module: &str, target: &str) -> Probed {
 
 /// As [`probe`], with the `hostname` parameter.
 pub async fn probe_as(module: &str, target: &str, hostname: Option<&str>) -> Probed {
-    let module = compile(module);
+    probe_with(&compile(module), target, hostname).await
+}
+
+/// Probes with a module that may have probed before.
+pub async fn probe_with(module: &Module, target: &str, hostname: Option<&str>) -> Probed {
     let timeout = module.timeout().filter(|timeout| !timeout.is_zero()).unwrap_or(PATIENCE);
-    let request = Request { module: &module, target, hostname, timeout, log_level: Level::Debug };
+    let request = Request { module, target, hostname, timeout, log_level: Level::Debug };
     Probed(runner::run(request, &Net::new()).await)
 }
 

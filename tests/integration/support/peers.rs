@@ -2,12 +2,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use rustls::ServerConfig;
+use openssl::ssl::{Ssl, SslContext};
+use rustls::{ServerConfig, ServerConnection};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixListener};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_openssl::SslStream;
 use tokio_rustls::TlsAcceptor;
 
 use super::frames;
@@ -35,6 +40,12 @@ pub enum Act {
     HearFrame(u8, Vec<u8>),
     /// Does a TLS handshake.
     StartTls(Arc<ServerConfig>),
+    /// Says its part of a TLS 1.2 handshake up to its certificate, and nothing more.
+    StallTls(Arc<ServerConfig>),
+    /// Does a TLS handshake with OpenSSL, which knows more kinds of them.
+    StartOldTls(SslContext),
+    /// Waits, for a client that measures.
+    Wait(Duration),
     /// Ends its own direction.
     Close,
     /// Breaks the connection; has to be the last act.
@@ -57,6 +68,7 @@ pub struct Peer {
     /// Where it listens.
     pub address: SocketAddr,
     heard: Arc<Mutex<Vec<u8>>>,
+    connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -68,17 +80,31 @@ impl Peer {
 
     /// Plays the script on every connection.
     pub async fn tcp_on(address: &str, script: Vec<Act>) -> Self {
+        Self::serve(address, script.clone(), script).await
+    }
+
+    /// Plays `first` on the first connection to 127.0.0.1 and the script on all others.
+    pub async fn tcp_but_first(first: Vec<Act>, script: Vec<Act>) -> Self {
+        Self::serve("127.0.0.1:0", first, script).await
+    }
+
+    async fn serve(address: &str, first: Vec<Act>, script: Vec<Act>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::<Mutex<Vec<u8>>>::default();
         let log = Arc::clone(&heard);
+        let connections = Arc::<AtomicUsize>::default();
+        let count = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
+            let mut first = Some(first);
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(play(stream, script.clone(), Arc::clone(&log)));
+                count.fetch_add(1, Ordering::SeqCst);
+                let script = first.take().unwrap_or_else(|| script.clone());
+                connections.spawn(play(stream, script, Arc::clone(&log)));
             }
         });
-        Self { address, heard, task }
+        Self { address, heard, connections, task }
     }
 
     /// Sends what `answer` makes of each datagram.
@@ -101,12 +127,17 @@ impl Peer {
                 }
             }
         });
-        Self { address, heard, task }
+        Self { address, heard, connections: Arc::default(), task }
     }
 
     /// The address as a target.
     pub fn target(&self) -> String {
         self.address.to_string()
+    }
+
+    /// How many connections were accepted since this was asked before.
+    pub fn new_connections(&self) -> usize {
+        self.connections.swap(0, Ordering::SeqCst)
     }
 
     /// Everything received so far in [`Act::Hear`], [`Act::Answer`] and datagrams.
@@ -197,7 +228,7 @@ impl HalfOpen {
 }
 
 /// Connecting over the loopback interface takes less.
-const QUEUE_IS_FULL: std::time::Duration = std::time::Duration::from_millis(100);
+const QUEUE_IS_FULL: Duration = Duration::from_millis(100);
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -220,6 +251,12 @@ async fn play_over(mut stream: Box<dyn Stream>, script: Vec<Act>, log: Arc<Mutex
                 Ok(encrypted) => stream = Box::new(encrypted),
                 Err(_) => return,
             }
+        } else if let Act::StartOldTls(context) = act {
+            let mut encrypted = SslStream::new(Ssl::new(&context).unwrap(), stream).unwrap();
+            if Pin::new(&mut encrypted).accept().await.is_err() {
+                return;
+            }
+            stream = Box::new(encrypted);
         } else if perform(&mut stream, act, &log).await.is_err() {
             return;
         }
@@ -277,8 +314,19 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }
+        Act::StallTls(config) => {
+            let mut server = ServerConnection::new(config).unwrap();
+            let mut hello = [0; 4096];
+            let length = stream.read(&mut hello).await?;
+            server.read_tls(&mut &hello[..length])?;
+            server.process_new_packets().unwrap();
+            let mut flight = Vec::new();
+            server.write_tls(&mut flight)?;
+            stream.write_all(&flight).await?;
+        }
         Act::Close => stream.shutdown().await?,
-        Act::StartTls(_) | Act::Reset => unreachable!("done by the caller"),
+        Act::Wait(time) => tokio::time::sleep(time).await,
+        Act::StartTls(_) | Act::StartOldTls(_) | Act::Reset => unreachable!("done by the caller"),
     }
     stream.flush().await
 }

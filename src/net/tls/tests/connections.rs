@@ -14,6 +14,7 @@ async fn versions_are_negotiated_and_named() {
         (rustls::ALL_VERSIONS, None, None, Some("TLS 1.3")),
         (rustls::ALL_VERSIONS, None, Some(TlsVersion::Tls12), Some("TLS 1.2")),
         (tls12, Some(TlsVersion::Tls10), None, Some("TLS 1.2")),
+        (tls12, Some(TlsVersion::Tls10), Some(TlsVersion::Tls11), None),
         (tls12, Some(TlsVersion::Tls13), None, None),
         (tls13, None, Some(TlsVersion::Tls12), None),
     ];
@@ -89,17 +90,18 @@ async fn peer_that_says(bytes: &'static [u8]) -> Server {
     Server { address, asked: Arc::default(), task }
 }
 
+/// A ServerHello for TLS 1.0 with TLS_RSA_WITH_AES_128_CBC_SHA, no session, no extensions.
+const OLD_HELLO: &[u8] = &[
+    22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
+    7, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0x2f, 0,
+];
+
 #[tokio::test]
 async fn peers_that_are_no_tls_servers() {
     let client = TlsClient::new(TlsSettings {
         insecure_skip_verify: true,
         ..trusting(&[&Authority::root("root", 2045).der])
     });
-    // A ServerHello for TLS 1.0 with TLS_RSA_WITH_AES_128_CBC_SHA, no session, no extensions.
-    const OLD_HELLO: &[u8] = &[
-        22, 3, 1, 0, 42, 2, 0, 0, 38, 3, 1, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7,
-        7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 0, 0, 0x2f, 0,
-    ];
     let cases: &[(&str, &[u8], &str)] = &[
         ("an HTTP server", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the peer's answer is not TLS"),
         ("an SSH server", b"SSH-2.0-OpenSSH_9.2\r\n", "the peer's answer is not TLS"),
@@ -162,7 +164,8 @@ async fn client_certificates_are_shown_and_judged() {
         (&rustls::version::TLS13, Some(&strange), Some(AlertDescription::UnknownCA)),
         (&rustls::version::TLS12, Some(&strange), Some(AlertDescription::UnknownCA)),
     ];
-    for (version, identity, want) in cases {
+    let cases = cases.into_iter().flat_map(|case| LIBRARIES.map(|min_version| (case, min_version)));
+    for ((version, identity, want), min_version) in cases {
         let setup = ServerSetup {
             versions: vec![version],
             client_root: Some(root.der.clone()),
@@ -173,6 +176,7 @@ async fn client_certificates_are_shown_and_judged() {
         let client = TlsClient::new(TlsSettings {
             cert: identity.and_then(|leaf| inline(pem(&[&leaf.der]))),
             key: identity.and_then(|leaf| inline(leaf.key.serialize_pem())),
+            min_version,
             ..trusting(&[&root.der])
         });
         let (result, facts) = shake(&client, &server, "a.test").await;
@@ -187,7 +191,7 @@ async fn client_certificates_are_shown_and_judged() {
             },
             Err(error) => Some(error),
         };
-        let case = format!("{version:?}");
+        let case = format!("{version:?} with {min_version:?}");
         match (error, want) {
             (None, None) => {}
             (Some(TlsError::Alert(got)), Some(want)) => assert_eq!(got, want, "{case}"),
@@ -215,10 +219,12 @@ async fn the_name_is_asked_for_and_verified() {
         ("", None, None, Verdict::Verified),
         ("not a name", None, None, Verdict::NameMismatch),
     ];
-    for (name, server_name, asked, verdict) in cases {
+    let cases = cases.into_iter().flat_map(|case| LIBRARIES.map(|min_version| (case, min_version)));
+    for ((name, server_name, asked, verdict), min_version) in cases {
         let client = TlsClient::new(TlsSettings {
             server_name: server_name.map(str::to_owned),
             insecure_skip_verify: true,
+            min_version,
             ..trusting(&[&root.der])
         });
         let (result, facts) = shake(&client, &server, name).await;
@@ -253,10 +259,12 @@ async fn application_protocols_are_negotiated() {
         (&[], &["h2"], Ok(None)),
         (&["h2"], &["smtp"], Err(AlertDescription::NoApplicationProtocol)),
     ];
-    for (ours, theirs, want) in cases {
+    let cases = cases.into_iter().flat_map(|case| LIBRARIES.map(|min_version| (case, min_version)));
+    for ((ours, theirs, want), min_version) in cases {
         let setup = ServerSetup { alpn: list(theirs), ..ServerSetup::default() };
         let server = setup.start(&leaf, &[]).await;
-        let client = TlsClient::new(TlsSettings { alpn: list(ours), ..trusting(&[&root.der]) });
+        let settings = TlsSettings { alpn: list(ours), min_version, ..trusting(&[&root.der]) };
+        let client = TlsClient::new(settings);
         let (result, facts) = shake(&client, &server, "a.test").await;
         match (result, want) {
             (Ok(_), Ok(protocol)) => assert_eq!(facts.alpn.as_deref(), protocol),
@@ -264,4 +272,156 @@ async fn application_protocols_are_negotiated() {
             (got, want) => panic!("{got:?}, {want:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn openssl_says_the_same_about_peers_that_are_no_tls_servers() {
+    let client = TlsClient::new(TlsSettings {
+        insecure_skip_verify: true,
+        min_version: Some(TlsVersion::Tls11),
+        ..trusting(&[&Authority::root("root", 2045).der])
+    });
+    let cases: &[(&[u8], &str)] = &[
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "the peer's answer is not TLS"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the peer's answer is not TLS"),
+        (b"", "the peer closed the connection during the TLS handshake"),
+        (&[22, 3, 3, 0, 90, 2, 0], "the peer closed the connection during the TLS handshake"),
+        (
+            &[21, 3, 1, 0, 2, 2, 70],
+            "no TLS version or cipher suite in common: the peer refused with the alert protocol_version",
+        ),
+        (
+            &[21, 3, 1, 0, 2, 2, 40],
+            "no TLS version or cipher suite in common: the peer refused with the alert handshake_failure",
+        ),
+        (&[21, 3, 3, 0, 2, 2, 112], "the peer refused with the alert unrecognised_name"),
+        (OLD_HELLO, "no TLS version or cipher suite in common: unsupported protocol"),
+        (&[22, 3, 3, 0, 4, 14, 0, 0, 0], "the peer breaks the TLS protocol: unexpected message"),
+    ];
+    for &(bytes, want) in cases {
+        let server = peer_that_says(bytes).await;
+        let (result, facts) = shake(&client, &server, "a.test").await;
+        assert_eq!(result.err().unwrap().to_string(), want);
+        let is_old = bytes == OLD_HELLO;
+        assert_eq!(facts.version, is_old.then_some(TlsVersion::Tls10));
+        assert_eq!(facts.verdict, None);
+    }
+}
+
+/// Passes on what the server says until the client speaks a second time, then nothing more.
+async fn relay_without_end(server: SocketAddr) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let task = tokio::spawn(async move {
+        let (mut client, _) = listener.accept().await.unwrap();
+        let mut server = TcpStream::connect(server).await.unwrap();
+        let mut hello = [0; 4096];
+        let length = client.read(&mut hello).await.unwrap();
+        server.write_all(&hello[..length]).await.unwrap();
+        let mut bytes = [0; 4096];
+        loop {
+            tokio::select! {
+                Ok(length) = server.read(&mut bytes) => client.write_all(&bytes[..length]).await.unwrap(),
+                _ = client.read(&mut hello) => std::future::pending().await,
+            }
+        }
+    });
+    Server { address, asked: Arc::default(), task }
+}
+
+#[tokio::test]
+async fn a_handshake_that_is_cut_short_has_been_seen() {
+    let root = Authority::root("root", 2045);
+    let leaf = root.leaf(2030);
+    let setup = ServerSetup { versions: vec![&rustls::version::TLS12], ..ServerSetup::default() };
+    let server = setup.start(&leaf, &[]).await;
+    for min_version in LIBRARIES {
+        let relay = relay_without_end(server.address).await;
+        let client = TlsClient::new(TlsSettings { min_version, ..trusting(&[&root.der]) });
+        let observer = Observer::default();
+        let stream = TcpStream::connect(relay.address).await.unwrap();
+        let handshake = client.observed_handshake(stream, "a.test", &observer);
+        let outcome = tokio::time::timeout(std::time::Duration::from_millis(300), handshake).await;
+        assert!(outcome.is_err(), "{outcome:?}");
+        let facts = observer.take();
+        assert_eq!(facts.version, Some(TlsVersion::Tls12));
+        assert_eq!(facts.cipher.as_deref(), Some("TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"));
+        assert_eq!(facts.presented, std::slice::from_ref(&leaf.der));
+        assert_eq!(facts.verdict, Some(Verdict::Verified));
+        assert_eq!(facts.last_chain_expiry, Some(year(2030)));
+    }
+}
+
+/// Names of the cipher suites in the ClientHello of a client.
+async fn offered(client: &TlsClient) -> Vec<String> {
+    let (near, mut far) = tokio::io::duplex(4096);
+    let read = async {
+        let mut hello = vec![0; 4096];
+        let length = far.read(&mut hello).await.unwrap();
+        hello.truncate(length);
+        drop(far);
+        hello
+    };
+    let (_, hello) = tokio::join!(client.handshake(near, "a.test"), read);
+    // Headers of record and message, version, random, session id (RFC 8446 §4.1.2).
+    let rest = &hello[5 + 4 + 2 + 32..];
+    let rest = &rest[1 + usize::from(rest[0])..];
+    let length = usize::from(u16::from_be_bytes([rest[0], rest[1]]));
+    let numbers = rest[2..2 + length].chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
+    // One number is no suite, but says that renegotiation is known (RFC 5746 §3.3).
+    let numbers = numbers.filter(|number| *number != 0xff);
+    numbers.map(|number| provider::cipher_name(number).into_owned()).collect()
+}
+
+#[tokio::test]
+async fn every_suite_offered_has_authentication_and_encryption_and_is_one_of_go() {
+    let modern = [
+        "TLS_AES_128_GCM_SHA256",
+        "TLS_AES_256_GCM_SHA384",
+        "TLS_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    ];
+    let cbc = [
+        "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+        "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+        "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+    ];
+    let rsa = [
+        "TLS_RSA_WITH_AES_128_GCM_SHA256",
+        "TLS_RSA_WITH_AES_256_GCM_SHA384",
+        "TLS_RSA_WITH_AES_128_CBC_SHA",
+        "TLS_RSA_WITH_AES_256_CBC_SHA",
+    ];
+    let root = Authority::root("root", 2045);
+    let settings = |min_version| TlsSettings { min_version, ..trusting(&[&root.der]) };
+
+    let client = TlsClient::new(settings(None));
+    assert_eq!(offered(&client).await, modern);
+    client.old_targets.remember("a.test", Instant::now());
+    assert_eq!(offered(&client).await, [&modern[..], &cbc].concat());
+    let client = TlsClient::new(settings(Some(TlsVersion::Tls11)));
+    assert_eq!(offered(&client).await, [&modern[..], &cbc, &rsa].concat());
+}
+
+#[test]
+fn quic_has_rustls_also_where_older_versions_are_allowed() {
+    let client = |max_version| {
+        TlsClient::new(TlsSettings {
+            min_version: Some(TlsVersion::Tls10),
+            max_version,
+            ..trusting(&[&Authority::root("root", 2045).der])
+        })
+    };
+    assert!(client(None).quic("a.test").is_ok());
+    let error = client(Some(TlsVersion::Tls11)).quic("a.test").unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "no TLS version or cipher suite in common: TLS 1.1 is allowed at most, QUIC needs TLS 1.3"
+    );
 }

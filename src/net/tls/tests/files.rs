@@ -2,6 +2,12 @@
 
 use super::*;
 
+/// Only the frames matter; what is inside is none of our business without the passphrase.
+const ENCRYPTED_PKCS8: &str =
+    "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n";
+const ENCRYPTED_PKCS1: &str = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n\
+                               DEK-Info: AES-128-CBC,00\n\nMAA=\n-----END RSA PRIVATE KEY-----\n";
+
 #[tokio::test]
 async fn files_are_read_again_when_they_change() {
     let root = Authority::root("root", 2045);
@@ -46,6 +52,40 @@ async fn files_are_read_again_when_they_change() {
 }
 
 #[tokio::test]
+async fn a_renewed_client_certificate_is_shown() {
+    let root = Authority::root("root", 2045);
+    let setup = ServerSetup {
+        versions: vec![&rustls::version::TLS12],
+        client_root: Some(root.der.clone()),
+        ..ServerSetup::default()
+    };
+    let server = setup.start(&root.leaf(2030), &[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
+    for min_version in LIBRARIES {
+        let client = TlsClient::new(TlsSettings {
+            cert: Some(PemSource::File(cert.clone())),
+            key: Some(PemSource::File(key.clone())),
+            min_version,
+            ..trusting(&[&root.der])
+        });
+        let strange = Authority::root("stranger", 2045).leaf(2030);
+        for (identity, is_good) in [(strange, false), (root.leaf(2030), true)] {
+            std::fs::write(&cert, pem(&[&identity.der])).unwrap();
+            std::fs::write(&key, identity.key.serialize_pem()).unwrap();
+            let (result, _) = shake(&client, &server, "a.test").await;
+            match result {
+                Ok(_) => assert!(is_good),
+                Err(error) => {
+                    assert_eq!(error.to_string(), "the peer refused with the alert unknown_ca");
+                    assert!(!is_good);
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn settings_that_cannot_work_say_why() {
     let root = Authority::root("root", 2045);
     let leaf = root.leaf(2030);
@@ -81,6 +121,14 @@ async fn settings_that_cannot_work_say_why() {
         (
             TlsSettings { cert: cert(), key: inline("junk".to_owned()), ..trusting(&[&root.der]) },
             "tls_config.key: no items found",
+        ),
+        (
+            TlsSettings { cert: cert(), key: inline(ENCRYPTED_PKCS8.to_owned()), ..trusting(&[&root.der]) },
+            "tls_config.key: the key is encrypted; store it without a passphrase",
+        ),
+        (
+            TlsSettings { cert: cert(), key: inline(ENCRYPTED_PKCS1.to_owned()), ..trusting(&[&root.der]) },
+            "tls_config.key: the key is encrypted; store it without a passphrase",
         ),
         (
             TlsSettings {

@@ -24,6 +24,10 @@ use tokio_rustls::TlsAcceptor;
 use self::pki::{Authority, Leaf, pem, year};
 use super::*;
 
+/// Values of `min_version` for a client of rustls and one of OpenSSL, which offer nothing different to
+/// a server of TLS 1.2 or newer.
+const LIBRARIES: [Option<TlsVersion>; 2] = [None, Some(TlsVersion::Tls10)];
+
 const GREETING: &[u8] = b"hello";
 
 /// Names that clients asked for by server name indication.

@@ -19,8 +19,10 @@ impl Judged<'_> {
     async fn check(self) {
         let case = self.case;
         let server = ServerSetup::default().start(self.leaf, self.others).await;
-        for insecure_skip_verify in [false, true] {
-            let client = TlsClient::new(TlsSettings { insecure_skip_verify, ..trusting(self.roots) });
+        let cases = [false, true].map(|skip| LIBRARIES.map(|min_version| (skip, min_version)));
+        for (insecure_skip_verify, min_version) in cases.into_iter().flatten() {
+            let settings = TlsSettings { insecure_skip_verify, min_version, ..trusting(self.roots) };
+            let client = TlsClient::new(settings);
             // The second time the chain may be remembered.
             for _ in 0..2 {
                 let (result, facts) = shake(&client, &server, self.name).await;
@@ -75,7 +77,6 @@ async fn every_chain_gets_its_verdict() {
     let self_signed_authority =
         Leaf::self_signed(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained));
     let self_signed_expired = Leaf::self_signed(|params| params.not_after = rcgen::date_time_ymd(2022, 1, 1));
-    let version_1 = Leaf::self_signed(|_| {}).into_version_1();
     // The key of `middle`, certified by two roots.
     let second_root = Authority::root("second root", 2029);
     let crossed = second_root.cross_sign(&middle, 2028);
@@ -329,34 +330,35 @@ async fn every_chain_gets_its_verdict() {
     for case in cases {
         case.check().await;
     }
-
-    // The library cannot check signatures by a version 1 certificate, so the facts say so.
-    let server = ServerSetup::default().start(&version_1, &[]).await;
-    for insecure_skip_verify in [false, true] {
-        let client = TlsClient::new(TlsSettings { insecure_skip_verify, ..trusting(&[&root.der]) });
-        let (result, facts) = shake(&client, &server, "a.test").await;
-        assert_eq!(result.is_ok(), insecure_skip_verify);
-        assert_eq!(facts.verdict, Some(Verdict::Invalid));
-        assert_eq!(facts.signature_unchecked, insecure_skip_verify);
-        assert_eq!(facts.presented, std::slice::from_ref(&version_1.der));
-    }
 }
 
 #[tokio::test]
 async fn a_server_without_the_key_is_refused_even_unverified() {
     let root = Authority::root("root", 2045);
-    let honest = root.leaf(2030);
-    let thief = Leaf { key: rcgen::KeyPair::generate().unwrap(), der: honest.der.clone() };
-    let server = ServerSetup::default().start(&thief, &[]).await;
-    for insecure_skip_verify in [false, true] {
-        let client = TlsClient::new(TlsSettings { insecure_skip_verify, ..trusting(&[&root.der]) });
-        let (result, facts) = shake(&client, &server, "a.test").await;
-        let Err(TlsError::Certificate { verdict, detail }) = result else {
-            panic!("{result:?}");
-        };
-        assert_eq!(verdict, Verdict::Invalid);
-        assert!(detail.contains("did not prove that it has the key"), "{detail}");
-        assert_eq!(facts.verdict, Some(Verdict::Invalid));
-        assert!(!facts.signature_unchecked);
+    let stolen = |leaf: Leaf| Leaf { key: rcgen::KeyPair::generate().unwrap(), der: leaf.der };
+    let thieves = [
+        (stolen(root.leaf(2030)), &rustls::version::TLS13, Verdict::Verified),
+        (stolen(root.leaf(2030)), &rustls::version::TLS12, Verdict::Verified),
+        // The library cannot parse these, so their keys are found in another way.
+        (stolen(root.leaf(2030).into_version_1()), &rustls::version::TLS13, Verdict::Invalid),
+        (stolen(root.leaf(2030).into_version_1()), &rustls::version::TLS12, Verdict::Invalid),
+    ];
+    for (thief, version, chain) in thieves {
+        let setup = ServerSetup { versions: vec![version], ..ServerSetup::default() };
+        let server = setup.start(&thief, &[]).await;
+        let cases = [false, true].map(|skip| LIBRARIES.map(|min_version| (skip, min_version)));
+        for (insecure_skip_verify, min_version) in cases.into_iter().flatten() {
+            let settings = TlsSettings { insecure_skip_verify, min_version, ..trusting(&[&root.der]) };
+            let (result, facts) = shake(&TlsClient::new(settings), &server, "a.test").await;
+            let Err(TlsError::Certificate { verdict, detail }) = result else {
+                panic!("{result:?}");
+            };
+            assert_eq!(verdict, Verdict::Invalid);
+            let proves = insecure_skip_verify || chain == Verdict::Verified;
+            let want = if proves { "did not prove that it has the key" } else { "not X.509 version 3" };
+            assert!(detail.contains(want), "{detail}");
+            assert_eq!(facts.verdict, Some(Verdict::Invalid));
+            assert!(!facts.signature_unchecked);
+        }
     }
 }

@@ -70,6 +70,7 @@ impl Http {
             })?,
         };
         let Attempt { mut link, handshake, answer, address } = attempt;
+        progress.observer = Some(handshake.observer());
         if handshake.is_answered() {
             report.begin(Phase::Tls);
         }
