@@ -3,11 +3,14 @@
 //! The rules are pure: a [`Definition`] says what is expected, a [`Record`] what is remembered,
 //! [`state`] what both mean at a moment. Everything with a clock, a socket or a file stands around them.
 
+pub mod clock;
 pub mod definition;
 pub mod event;
 pub mod key;
 pub mod phi;
+pub mod receiver;
 pub mod record;
+pub mod registry;
 pub mod schedule;
 pub mod state;
 
