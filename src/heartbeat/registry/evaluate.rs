@@ -7,12 +7,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tracing::{info, warn};
 
-use super::keep::{Kind, MAX_WRITES, StoreError, Write};
 use super::open::Mark;
 use super::{Cell, Definition, Heartbeat, Inner, Record, Registry, Time, write_record};
 use crate::heartbeat::clock::{self, Cause, PAUSE, Reading, TICK, Trouble};
 use crate::heartbeat::record::{Reason, State};
 use crate::heartbeat::state;
+use crate::heartbeat::store::{Kind, MAX_WRITES, StoreError, Write};
 
 /// A heartbeat has just been missed, and its definition names a follow-up probe.
 #[derive(Debug)]
@@ -21,6 +21,13 @@ pub struct Miss {
     pub heartbeat: Arc<Heartbeat>,
     /// Which of its down episodes.
     pub episode: u64,
+}
+
+impl Miss {
+    /// Whether the episode has not ended.
+    pub fn is_open(&self) -> bool {
+        self.heartbeat.lock().record.open_episode().is_some_and(|episode| episode.id == self.episode)
+    }
 }
 
 /// What is known about time in which nobody could see.

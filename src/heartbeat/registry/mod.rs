@@ -15,6 +15,9 @@ mod limit;
 mod manage;
 mod message;
 mod open;
+mod replica;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -29,16 +32,17 @@ use self::evaluate::Troubles;
 use self::heartbeat::{Cell, Staged};
 pub use self::heartbeat::{Declared, Heartbeat, Origin, View};
 use self::identity::Index;
-pub use self::identity::{Lookup, NotFound, TokenHash, Uuid};
+pub use self::identity::{Lookup, NotFound, TokenHash};
 pub use self::keep::{Durable, Keep};
-use self::keep::{Kind, Write};
 pub use self::limit::RateLimit;
-pub use self::manage::{Defined, How, Template};
+pub use self::manage::{Defined, How};
 pub use self::message::Message;
 pub use self::open::{Parse, Settings};
 use super::clock::{Clock, Watch};
 use super::receiver::Receiver;
+use super::record::State;
 use super::state::{self, Accepted, Status};
+use super::store::{Kind, Write};
 use super::{Definition, Event, Key, Record, Time};
 
 /// All heartbeats; one for the process.
@@ -160,6 +164,22 @@ impl Registry {
         wanted.map(|(_, heartbeat)| heartbeat.view(now)).collect()
     }
 
+    /// How many are in each state, in the order of [`State::ALL`]; as noted, which is at most a second old.
+    pub fn states(&self) -> [u64; State::ALL.len()] {
+        let mut states = [0; State::ALL.len()];
+        for heartbeat in self.index().by_key.values() {
+            if let Some(count) = states.get_mut(heartbeat.lock().record.state as usize) {
+                *count += 1;
+            }
+        }
+        states
+    }
+
+    /// The name of this receiver among those that share a store.
+    pub fn receiver_name(&self) -> String {
+        self.settings().receiver.clone()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.index().by_key.len()
@@ -249,7 +269,7 @@ impl Inner {
 /// What makes a signal more than a repetition: it is never refused for coming too often.
 #[derive(Debug, PartialEq)]
 struct Essence {
-    state: super::record::State,
+    state: State,
     failed: bool,
     has_data: bool,
     runs: Vec<String>,
