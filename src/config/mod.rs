@@ -41,6 +41,9 @@ use yaml::tree::Node;
 /// Columns per level of the `/config` page.
 const FILE_INDENT: usize = 4;
 
+/// What is said about a file without a document, which the peer refuses too.
+const EMPTY: &str = "the file is empty; write `modules: {}` for a configuration without modules";
+
 /// How to load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
@@ -67,8 +70,12 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
         ctx.note(position, "only the first document of a file is read; what follows has no effect");
     }
     let modules = match tree.root() {
-        Some(root) if !root.is_null() => read_file(root, &mut ctx),
-        _ => BTreeMap::new(),
+        Some(root) if root.is_null() => BTreeMap::new(),
+        Some(root) => read_file(root, &mut ctx),
+        None => {
+            ctx.error(Position::START, EMPTY);
+            BTreeMap::new()
+        }
     };
     let Context { mut errors, mut warnings, .. } = ctx;
     warnings.sort_by_key(|warning| warning.problem.position);
