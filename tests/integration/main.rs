@@ -37,3 +37,7 @@ mod secrets;
 mod support;
 /// tests/README.md names tests that exist.
 mod test_map;
+/// HTTPS, users, headers and limits of the exporter itself.
+mod web_config;
+/// Mistakes in web configuration files.
+mod web_config_files;
