@@ -17,6 +17,7 @@ use crate::config::reload::{Live, Source};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
+use crate::notify::Notifier;
 use crate::runner::history::History;
 use crate::server::accept::{Doors, accept};
 use crate::server::listen::{self, Listener};
@@ -139,6 +140,7 @@ async fn serve(
 
     let graceful = Arc::new(GracefulShutdown::new());
     let doors = Arc::new(Doors::default());
+    let notifier = Arc::new(Notifier::from_env());
     let mut tasks = JoinSet::new();
     for socket in sockets {
         let listener = Listener::new(socket)?;
@@ -146,18 +148,26 @@ async fn serve(
         let (server, doors, graceful) = (Arc::clone(&server), Arc::clone(&doors), Arc::clone(&graceful));
         tasks.spawn(accept(listener, server, doors, graceful));
     }
+    if let Some(interval) = notifier.alive_interval() {
+        tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
+    }
     tasks.spawn(watch_delay(own));
     if let Some(interval) = flags.auto_reload {
         tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
     }
+    let reloads = Arc::clone(&notifier);
     tasks.spawn(async move {
         while hangup.recv().await.is_some() {
+            reloads.reloading();
             // Logged where it happens.
             let _ = live.reload().await;
+            reloads.ready();
         }
     });
 
+    notifier.ready();
     let name = stop.received().await;
+    notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
     let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
@@ -207,6 +217,14 @@ async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
             }
             () = live.reloaded() => {}
         }
+    }
+}
+
+/// A runtime that does not get round to this is stuck, and systemd starts a new process.
+async fn tell_alive(notifier: Arc<Notifier>, interval: Duration) {
+    loop {
+        notifier.alive();
+        tokio::time::sleep(interval).await;
     }
 }
 

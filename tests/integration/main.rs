@@ -35,6 +35,8 @@ mod reload;
 mod secrets;
 /// Servers, certificates, a started exporter, and running one probe.
 mod support;
+/// Sockets from systemd, and what it is told.
+mod systemd;
 /// tests/README.md names tests that exist.
 mod test_map;
 /// HTTPS, users, headers and limits of the exporter itself.
