@@ -13,4 +13,5 @@ mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged con
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;
 mod unix; //       Redis, and nginx with TLS, on Unix domain sockets
-mod websocket; //  Python's websockets, also behind nginx
+mod web_config;
+mod websocket; //  Python's websockets, also behind nginx // HTTPS, users and client certificates
