@@ -9,6 +9,7 @@ mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
+mod proxies; //    tinyproxy and microsocks, with and without a login
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;
 mod unix; //       Redis, and nginx with TLS, on Unix domain sockets

@@ -141,7 +141,7 @@ impl Grpc {
             None => Stream::Plain(stream),
             Some(client) => {
                 report.begin(Phase::Tls);
-                let (stream, facts) = client.handshake(stream, &endpoint.host).await;
+                let (stream, facts) = client.handshake(Stream::Plain(stream), &endpoint.host).await;
                 tls_report::write(report, &facts, tls_report::Families::GRPC);
                 let stream = stream
                     .map_err(|error| Failed::unavailable(failure::tls(Phase::Tls, run.target, error)))?;

@@ -9,6 +9,7 @@ use super::Http;
 use super::body::Compression;
 use super::checks::HeaderCheck;
 use super::http3;
+use super::proxy::Proxies;
 use super::request::{Authentication, Body, Template, Value};
 use crate::config::sections::http::{Codec, HeaderMatch, Http as Section};
 use crate::config::sections::http_client::HttpClient;
@@ -25,13 +26,8 @@ pub fn compile(module: &Module) -> Result<Http, String> {
     if section.enable_http3 && client.proxy.is_configured() {
         return Err("HTTP/3 (enable_http3) cannot go through a proxy".to_owned());
     }
-    for (is_used, what) in [
-        (client.proxy.is_configured(), "proxies (proxy_url, proxy_from_environment)"),
-        (client.oauth2.is_some(), "OAuth 2.0 (oauth2)"),
-    ] {
-        if is_used {
-            return Err(format!("{what}: not part of this version"));
-        }
+    if client.oauth2.is_some() {
+        return Err("OAuth 2.0 (oauth2): not part of this version".to_owned());
     }
     let alpn = if section.enable_http3 {
         vec![http3::ALPN.to_vec()]
@@ -46,6 +42,8 @@ pub fn compile(module: &Module) -> Result<Http, String> {
     Ok(Http {
         preference: target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback),
         follow_redirects: client.follow_redirects,
+        proxies: Proxies::compile(&client.proxy, &client.tls_config, environment)?,
+        leaves_names: leaves_names(section),
         template: template(section)?,
         server_name,
         tls: tls_client::compile(&tls, alpn),
@@ -68,6 +66,16 @@ pub fn compile(module: &Module) -> Result<Http, String> {
         fail_if_ssl: section.fail_if_ssl,
         fail_if_not_ssl: section.fail_if_not_ssl,
     })
+}
+
+/// Whether names are left to the proxy; as in the peer, also where none is used in the end.
+pub fn leaves_names(section: &Section) -> bool {
+    let proxy = &section.client.proxy;
+    section.skip_resolve_phase_with_proxy && (proxy.proxy_url.is_some() || proxy.proxy_from_environment)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 fn template(section: &Section) -> Result<Template, String> {
@@ -131,10 +139,6 @@ pub fn authentication(client: &HttpClient) -> Option<Authentication> {
         });
     }
     let written = client.authorization.as_ref()?;
-    // Nothing to send is no header, as in the peer.
-    if written.credentials.is_empty() && written.credentials_file.is_empty() {
-        return None;
-    }
     Some(Authentication::Scheme {
         name: written.kind.clone(),
         credentials: value(&written.credentials, &written.credentials_file),

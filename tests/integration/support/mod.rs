@@ -8,6 +8,7 @@ pub mod http_peer;
 #[cfg(target_os = "linux")]
 pub mod namespace;
 pub mod peers;
+pub mod requests;
 
 use std::time::Duration;
 
@@ -29,9 +30,13 @@ pub async fn probe(module: &str, target: &str) -> Probed {
 
 /// As [`probe`], with the `hostname` parameter.
 pub async fn probe_as(module: &str, target: &str, hostname: Option<&str>) -> Probed {
-    let module = compile(module);
+    probe_with(&compile(module), target, hostname).await
+}
+
+/// As [`probe_as`], with a module that is probed more than once.
+pub async fn probe_with(module: &Module, target: &str, hostname: Option<&str>) -> Probed {
     let timeout = module.timeout().filter(|timeout| !timeout.is_zero()).unwrap_or(PATIENCE);
-    let request = Request { module: &module, target, hostname, timeout, log_level: Level::Debug };
+    let request = Request { module, target, hostname, timeout, log_level: Level::Debug };
     Probed(runner::run(request, &Net::new()).await)
 }
 
@@ -63,6 +68,11 @@ impl Probed {
     /// Why it failed, with all causes; empty on success.
     pub fn why(&self) -> String {
         self.0.failure.as_ref().map(runner::ProbeError::chain).unwrap_or_default()
+    }
+
+    /// Everything about the probe that anybody can read but its metrics: the reason and the log lines.
+    pub fn told(&self) -> String {
+        format!("{}\n{:?}\n{:?}", self.why(), self.0.failure, self.0.report.events())
     }
 
     /// Value of a series such as `probe_x{phase="tls"}`; labels are sorted by name.
