@@ -38,6 +38,7 @@ closed_set! {
     Phase {
         Prepare = "prepare" "before anything is sent: the target is parsed, files named by the module are read",
         Resolve = "resolve" "the target's name becomes an address",
+        Token = "token" "an OAuth 2.0 access token is fetched",
         Setup = "setup" "the ICMP socket is opened and the packet is built",
         Connect = "connect" "the connection is opened",
         Proxy = "proxy" "the proxy is reached, and asked for a connection to the target",
@@ -88,6 +89,8 @@ closed_set! {
         Redirect = "redirect" "a redirect cannot be followed",
         ProxyAuth = "proxy_auth" "the proxy wants a login, or another one",
         ProxyDenied = "proxy_denied" "the proxy did not open the connection to the target",
+        NoToken = "no_token" "the token server's answer holds no access token",
+        TokenExpired = "token_expired" "the token server gave a token that has expired already",
         Status = "status" "the status code is not among the valid ones",
         HttpVersion = "http_version" "the HTTP version is not among the valid ones",
         Header = "header" "a header check failed",

@@ -25,6 +25,7 @@ mod probers {
     mod http;
     mod http3;
     mod http_credentials;
+    mod http_oauth2;
     mod http_proxy;
     mod icmp;
     mod tcp;

@@ -11,6 +11,7 @@ pub(super) mod connection;
 mod cookies;
 mod dial;
 mod http3;
+mod oauth2;
 mod phases;
 mod proxy;
 mod redirect;
@@ -30,6 +31,7 @@ use self::body::{Body, Compression};
 use self::checks::HeaderCheck;
 use self::connection::{Response, Stream};
 use self::cookies::Jar;
+use self::oauth2::TokenSource;
 use self::proxy::Proxies;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
@@ -53,6 +55,7 @@ pub struct Http {
     proxies: Option<Proxies>,
     /// `skip_resolve_phase_with_proxy`: the proxy is given names.
     leaves_names: bool,
+    tokens: Option<TokenSource>,
     /// `server_name` of the module, for the first host only.
     server_name: Option<String>,
     tls: TlsClient,
@@ -251,6 +254,10 @@ impl Http {
         }
         progress.requested = true;
         self.template.complete(&mut outgoing, &url).await?;
+        if let Some(tokens) = &self.tokens {
+            // In a box, lest every probe's future has room for it.
+            outgoing.authorize(Box::pin(tokens.authorization(run, report)).await?);
+        }
         let mut next = self.first(run, report, &url, address).await?;
         let mut jar = Jar::default();
         loop {
@@ -490,6 +497,9 @@ impl Http {
 
         if let Err(error) = checks::status(status, &self.valid_status) {
             progress.fail(report, from.refused_by_proxy(status).unwrap_or(error));
+            if let Some(tokens) = self.tokens.as_ref().filter(|_| status == 401) {
+                tokens.forget();
+            }
         } else if let Err(error) = checks::headers(&headers, &self.header_matches, &self.header_not_matches) {
             progress.regex_failed = true;
             progress.fail(report, error);

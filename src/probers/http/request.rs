@@ -94,12 +94,20 @@ impl Authentication {
     }
 }
 
-fn basic(username: &str, password: &str) -> Result<HeaderValue, ProbeError> {
+/// Credentials of the Basic scheme (RFC 7617).
+///
+/// # Errors
+/// They cannot be sent as a header.
+pub fn basic(username: &str, password: &str) -> Result<HeaderValue, ProbeError> {
     let encoded = data_encoding::BASE64.encode(format!("{username}:{password}").as_bytes());
     sensitive(&format!("Basic {encoded}"))
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, ProbeError> {
+/// A header value that never prints.
+///
+/// # Errors
+/// The text has characters no header may have.
+pub fn sensitive(text: &str) -> Result<HeaderValue, ProbeError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| {
         ProbeError::new(
             Phase::Prepare,
@@ -245,6 +253,11 @@ impl Outgoing {
         self.body = Bytes::new();
         self.chunked = false;
         self.content_headers = false;
+    }
+
+    /// Sends these credentials in place of all others.
+    pub fn authorize(&mut self, authorization: HeaderValue) {
+        self.authorization = Some(authorization);
     }
 
     /// Leaves the site the credentials are for; they do not come back on a later hop.
