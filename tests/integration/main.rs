@@ -24,6 +24,9 @@ mod probers {
     mod grpc;
     mod http;
     mod http3;
+    mod http_credentials;
+    mod http_oauth2;
+    mod http_proxy;
     mod icmp;
     mod tcp;
     mod tls;
