@@ -14,7 +14,9 @@ use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
 use heartbeat_exporter::runner::history::History;
-use heartbeat_exporter::server::{Outcomes, Paths, Server};
+use heartbeat_exporter::server::{HeartbeatUsers, Outcomes, Paths, Server};
+use http_body_util::Empty;
+use hyper::body::Bytes;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
@@ -55,7 +57,9 @@ fn server() -> Server {
     fs::remove_file(file).expect("just written");
     Server {
         live: Arc::new(live),
-        net: Net::new(),
+        net: Arc::new(Net::new()),
+        heartbeats: None,
+        heartbeat_users: HeartbeatUsers::default(),
         history: History::new(100),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),
@@ -92,7 +96,7 @@ fn scrape(criterion: &mut Criterion) {
         let request = request(&query, encoding);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let reply = runtime.block_on(server.respond(&request));
+                let reply = runtime.block_on(server.respond(&request, Empty::<Bytes>::new()));
                 assert_eq!(reply.status(), StatusCode::OK);
                 reply
             });

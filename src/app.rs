@@ -24,7 +24,7 @@ use crate::runner::history::History;
 use crate::server::accept::{Doors, accept};
 use crate::server::listen::{self, Listener};
 use crate::server::web_config::WebConfig;
-use crate::server::{Outcomes, Paths, Server};
+use crate::server::{HeartbeatUsers, Outcomes, Paths, Server};
 
 /// Runs the exporter until it is told to stop; the result is the status of the process.
 pub fn main(flags: Flags) -> ExitCode {
@@ -137,6 +137,7 @@ async fn serve(
         live: Arc::clone(&live),
         net: Arc::clone(&net),
         heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
+        heartbeat_users: HeartbeatUsers::default(),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),

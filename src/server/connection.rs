@@ -29,8 +29,8 @@ where
         busy.begin();
         let server = Arc::clone(&server);
         async move {
-            let (request, _) = request.into_parts();
-            Ok::<_, Infallible>(server.respond(&request).await)
+            let (request, body) = request.into_parts();
+            Ok::<_, Infallible>(server.respond(&request, body).await)
         }
     });
     let connection = http1::Builder::new()
@@ -54,8 +54,8 @@ where
         move |request: hyper::Request<hyper::body::Incoming>| {
             let (server, running) = (Arc::clone(&server), Running::begin(&activity));
             async move {
-                let (request, _) = request.into_parts();
-                let reply = server.respond(&request).await;
+                let (request, body) = request.into_parts();
+                let reply = server.respond(&request, body).await;
                 drop(running);
                 Ok::<_, Infallible>(reply)
             }

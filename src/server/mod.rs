@@ -3,6 +3,7 @@
 pub mod accept;
 mod admin;
 mod api;
+mod body;
 mod client;
 mod connection;
 mod debug;
@@ -14,7 +15,9 @@ mod outcomes;
 mod probe;
 mod probe_log;
 mod query;
+mod receive;
 mod reply;
+mod users;
 pub mod web_config;
 
 use std::borrow::Cow;
@@ -30,9 +33,11 @@ use crate::metrics::own::Own;
 use crate::net::Net;
 use crate::runner::history::History;
 
+pub use body::RequestBody;
 pub use external_url::Paths;
 pub use outcomes::Outcomes;
 pub use reply::Reply;
+pub use users::HeartbeatUsers;
 use web_config::WebConfig;
 
 /// Everything a request can need; one for the process.
@@ -44,6 +49,8 @@ pub struct Server {
     pub net: Arc<Net>,
     /// What reports in; `None` without the section in the configuration.
     pub heartbeats: Option<Arc<Service>>,
+    /// Who may manage them.
+    pub heartbeat_users: HeartbeatUsers,
     /// The last probes.
     pub history: History,
     /// What this process counts about itself.
@@ -64,16 +71,16 @@ pub struct Server {
 
 impl Server {
     /// Answers one request, if the web configuration lets it in.
-    pub async fn respond(&self, request: &Parts) -> Reply {
-        let Some(web) = &self.web else { return self.answer(request).await };
+    pub async fn respond(&self, request: &Parts, body: impl RequestBody) -> Reply {
+        let Some(web) = &self.web else { return self.answer(request, body).await };
         match web.admit(request).await {
-            Ok(admitted) => admitted.finish(self.answer(request).await),
+            Ok(admitted) => admitted.finish(self.answer(request, body).await),
             Err(reply) => reply,
         }
     }
 
-    /// Answers one request. A body is never read; a method matters only to reloads.
-    async fn answer(&self, request: &Parts) -> Reply {
+    /// Answers one request. Bodies and methods matter only to reloads and to what reports in.
+    async fn answer(&self, request: &Parts, body: impl RequestBody) -> Reply {
         let path = request.uri.path();
         let path = match clean(path) {
             Cow::Borrowed(path) => path,
@@ -104,7 +111,7 @@ impl Server {
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
             "" => admin::index(self),
-            _ => reply::not_found(),
+            _ => receive::answer(self, request, body, page).await,
         }
     }
 

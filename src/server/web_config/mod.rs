@@ -26,7 +26,7 @@ use hyper::http::request::Parts;
 use rustls::ServerConfig;
 use tracing::{info, warn};
 
-use self::auth::{Gate, Users};
+pub(super) use self::auth::{Gate, Users};
 use self::parse::{Parsed, parse};
 use self::password::BadHash;
 use self::rate_limit::RateLimit;
@@ -148,6 +148,11 @@ impl WebConfig {
     /// Whether clients have to speak TLS.
     pub fn has_tls(&self) -> bool {
         self.has_tls
+    }
+
+    /// Whether the file as it is now names users; a file that cannot be read lets nobody in anyway.
+    pub fn has_users(&self) -> bool {
+        self.content().is_ok_and(|content| !content.users.is_empty())
     }
 
     /// Whether clients that speak TLS may speak HTTP/2.
