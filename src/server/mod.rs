@@ -11,6 +11,7 @@ pub mod external_url;
 mod gzip;
 mod heartbeats;
 pub mod listen;
+mod manage;
 mod outcomes;
 mod probe;
 mod probe_log;
@@ -103,7 +104,7 @@ impl Server {
             "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
             "heartbeats/metrics" => heartbeats::metrics(self, request).await,
             "sd/heartbeats" => heartbeats::discover(self, request),
-            "api/v1/heartbeats" => heartbeats::list(self, request),
+            "api/v1/heartbeats" if manage::is_reading(request) => heartbeats::list(self, request),
             "logs" => admin::logs(self, request),
             "api/v1/probe" => api::probe(self, request).await,
             "api/v1/history" => api::history(self, request),
@@ -111,7 +112,11 @@ impl Server {
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
             "" => admin::index(self),
-            _ => receive::answer(self, request, body, page).await,
+            // In a box, so that probes do not carry the weight.
+            page => match page.strip_prefix("api/v1/heartbeats") {
+                Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
+                None => receive::answer(self, request, body, page).await,
+            },
         }
     }
 
