@@ -3,7 +3,7 @@
 #
 #   tests/install-real-parts.sh
 #
-# Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2, and
+# Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2, protoc, and
 # aiosmtpd, gRPC and websockets for Python. No service is started.
 # Unpacks, without installing: Prometheus 2 (Debian 12) and Prometheus 3 (Debian unstable) with promtool,
 # below target/real-parts. Needs root or sudo and the network, unless everything is there already.
@@ -12,7 +12,8 @@ cd "$(dirname "$0")/.."
 
 parts=${CARGO_TARGET_DIR:-target}/real-parts
 packages=(nginx caddy unbound curl tinyproxy microsocks redis-server openssl iproute2 util-linux
-  python3-aiosmtpd python3-grpcio python3-websockets)
+  python3-aiosmtpd python3-grpcio python3-websockets
+  protobuf-compiler protobuf-compiler-grpc)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 policy=/usr/sbin/policy-rc.d
 
@@ -37,7 +38,8 @@ as_root() {
 # Prints what the tests would miss, one name per line.
 missing_programs() {
   local path=$PATH:/usr/sbin:/sbin program
-  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl ip unshare nsenter; do
+  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl ip unshare nsenter \
+    protoc grpc_python_plugin; do
     PATH=$path command -v "$program" >/dev/null || echo "$program"
   done
   /usr/bin/python3 -c 'import aiosmtpd.smtp' 2>/dev/null || echo python3-aiosmtpd

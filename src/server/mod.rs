@@ -2,12 +2,14 @@
 
 pub mod accept;
 mod admin;
+pub mod answer;
 mod api;
 mod body;
 mod client;
 mod connection;
 mod debug;
 pub mod external_url;
+pub mod grpc;
 mod gzip;
 mod heartbeats;
 pub mod listen;
@@ -25,7 +27,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use crate::config::reload::Live;
 use crate::heartbeat::Service;
@@ -34,6 +36,7 @@ use crate::metrics::own::Own;
 use crate::net::Net;
 use crate::runner::history::History;
 
+use answer::Answer;
 pub use body::RequestBody;
 pub use external_url::Paths;
 pub use outcomes::Outcomes;
@@ -52,6 +55,8 @@ pub struct Server {
     pub heartbeats: Option<Arc<Service>>,
     /// Who may manage them.
     pub heartbeat_users: HeartbeatUsers,
+    /// Calls over gRPC that go on.
+    pub calls: grpc::Calls,
     /// The last probes.
     pub history: History,
     /// What this process counts about itself.
@@ -72,12 +77,22 @@ pub struct Server {
 
 impl Server {
     /// Answers one request, if the web configuration lets it in.
-    pub async fn respond(&self, request: &Parts, body: impl RequestBody) -> Reply {
-        let Some(web) = &self.web else { return self.answer(request, body).await };
+    pub async fn respond(&self, request: &Parts, body: impl RequestBody) -> Response<Answer> {
+        let Some(web) = &self.web else { return self.answer_all(request, body).await };
         match web.admit(request).await {
-            Ok(admitted) => admitted.finish(self.answer(request, body).await),
-            Err(reply) => reply,
+            Ok(admitted) => admitted.finish(self.answer_all(request, body).await),
+            Err(reply) => reply.map(Answer::Whole),
         }
+    }
+
+    /// Answers requests and calls.
+    async fn answer_all(&self, request: &Parts, body: impl RequestBody) -> Response<Answer> {
+        if let Some(service) = &self.heartbeats
+            && grpc::is_call(request)
+        {
+            return Box::pin(grpc::answer(service, &self.calls, request, body)).await;
+        }
+        self.answer(request, body).await.map(Answer::Whole)
     }
 
     /// Answers one request. Bodies and methods matter only to reloads and to what reports in.

@@ -10,6 +10,8 @@ mod api;
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Heartbeats and health checks over gRPC.
+mod heartbeat_grpc;
 /// Heartbeats are made, changed, paused and removed at run time.
 mod heartbeat_manage;
 /// Own metrics while many probes run.
