@@ -13,6 +13,7 @@ pub mod record;
 pub mod registry;
 pub mod schedule;
 pub mod state;
+pub mod store;
 
 pub use definition::Definition;
 pub use event::{Event, Signal};

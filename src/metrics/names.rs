@@ -83,6 +83,11 @@ metrics! {
     HEARTBEAT_EXPORTER_PROBES_IN_FLIGHT = Gauge "gauge" "heartbeat_exporter_probes_in_flight" "Probes that are running now.";
     HEARTBEAT_EXPORTER_PROBES_TOTAL = Counter "counter" "heartbeat_exporter_probes_total" "Completed probes by module and result.";
     HEARTBEAT_EXPORTER_SCHEDULING_DELAY_SECONDS = Gauge "gauge" "heartbeat_exporter_scheduling_delay_seconds" "How late a timer of this process fires, in seconds; when it is high, latencies measured here are too.";
+    HEARTBEAT_STORE_APPEND_DURATION_SECONDS = Histogram "histogram" "heartbeat_store_append_duration_seconds" "Time from a check-in or change until it was durable, in seconds.";
+    HEARTBEAT_STORE_ERRORS_TOTAL = Counter "counter" "heartbeat_store_errors_total" "Failures of the heartbeat store by operation.";
+    HEARTBEAT_STORE_LAST_SYNC_TIMESTAMP_SECONDS = Gauge "gauge" "heartbeat_store_last_sync_timestamp_seconds" "Unix time at which the heartbeat store last made something durable, 0 if it never has.";
+    HEARTBEAT_STORE_RECOVERED_PINGS = Gauge "gauge" "heartbeat_store_recovered_pings" "Heartbeats whose record was read from the store at start.";
+    HEARTBEAT_STORE_UNSYNCED_PINGS = Gauge "gauge" "heartbeat_store_unsynced_pings" "Check-ins and changes that wait to be durable; none of them has been acknowledged.";
     NET_CONNTRACK_DIALER_CONN_ATTEMPTED_TOTAL = Counter "counter" "net_conntrack_dialer_conn_attempted_total" "Connections that probers tried to open.";
     NET_CONNTRACK_DIALER_CONN_CLOSED_TOTAL = Counter "counter" "net_conntrack_dialer_conn_closed_total" "Connections of probers that were closed again.";
     NET_CONNTRACK_DIALER_CONN_ESTABLISHED_TOTAL = Counter "counter" "net_conntrack_dialer_conn_established_total" "Connections that probers opened.";
