@@ -7,6 +7,7 @@ pub mod clock;
 pub mod definition;
 pub mod event;
 pub mod key;
+pub mod metrics;
 pub mod phi;
 pub mod receiver;
 pub mod record;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::keep::StoreError;
 use crate::heartbeat::receiver::Rejected;
+use crate::heartbeat::store::StoreError;
 
 /// Why a signal was not taken. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -7,12 +7,12 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use tracing::{info, warn};
 
-use super::keep::{Kind, MAX_WRITES, StoreError, Write};
 use super::open::Mark;
 use super::{Cell, Definition, Heartbeat, Inner, Record, Registry, Time, write_record};
 use crate::heartbeat::clock::{self, Cause, PAUSE, Reading, TICK, Trouble};
 use crate::heartbeat::record::{Reason, State};
 use crate::heartbeat::state;
+use crate::heartbeat::store::{Kind, MAX_WRITES, StoreError, Write};
 
 /// A heartbeat has just been missed, and its definition names a follow-up probe.
 #[derive(Debug)]
@@ -21,6 +21,13 @@ pub struct Miss {
     pub heartbeat: Arc<Heartbeat>,
     /// Which of its down episodes.
     pub episode: u64,
+}
+
+impl Miss {
+    /// Whether the episode has not ended.
+    pub fn is_open(&self) -> bool {
+        self.heartbeat.lock().record.open_episode().is_some_and(|episode| episode.id == self.episode)
+    }
 }
 
 /// What is known about time in which nobody could see.
@@ -66,22 +73,48 @@ const ROUND: usize = 500;
 /// Time between two marks. One that is lost with the process makes the blind time look this much longer.
 const MARK_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) fn looked(now: &Reading) -> AtomicU64 {
-    AtomicU64::new(millis(now))
+/// What the clocks showed at the last look, for the question whether another is due.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Milliseconds since the boot.
+    at: AtomicU64,
+    /// Wall clock minus time since the boot, in microseconds.
+    offset: AtomicI64,
+}
+
+impl Looked {
+    pub(super) fn new(now: &Reading) -> Self {
+        Self { at: AtomicU64::new(millis(now)), offset: AtomicI64::new(micros(clock::offset(now))) }
+    }
+
+    /// Whether something has happened since that the next round would notice too late.
+    fn is_stale(&self, now: &Reading) -> bool {
+        let away = millis(now).saturating_sub(self.at.load(Ordering::Acquire));
+        let by = micros(clock::offset(now)).saturating_sub(self.offset.load(Ordering::Acquire));
+        Duration::from_millis(away) > PAUSE || by.saturating_abs() >= micros(clock::STEP)
+    }
+
+    fn store(&self, now: &Reading, offset: TimeDelta) {
+        self.offset.store(micros(offset), Ordering::Release);
+        self.at.store(millis(now), Ordering::Release);
+    }
 }
 
 fn millis(now: &Reading) -> u64 {
     u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn micros(delta: TimeDelta) -> i64 {
+    delta.num_microseconds().unwrap_or(i64::MAX)
+}
+
 impl Registry {
     /// The time of day, by the receiver's clock. Everything that is judged or received has its time from here.
     ///
-    /// If this process has just come back from a pause, that is noticed first.
+    /// If this process has just come back from a pause, or somebody has set the clock, that is noticed first.
     pub fn now(&self) -> Time {
         let reading = self.clock.read();
-        let away = millis(&reading).saturating_sub(self.looked.load(Ordering::Acquire));
-        if Duration::from_millis(away) > PAUSE { self.look() } else { reading.wall }
+        if self.looked.is_stale(&reading) { self.look() } else { reading.wall }
     }
 
     /// Looks at the clocks and handles what they tell; returns the time.
@@ -101,7 +134,7 @@ impl Registry {
                 }
             }
         }
-        self.looked.store(millis(&reading), Ordering::Release);
+        self.looked.store(&reading, watch.offset());
         reading.wall
     }
 
@@ -185,7 +218,7 @@ impl Registry {
     }
 
     /// Notes everything that has happened by itself until now. Returns when to call again.
-    async fn tick(&self) -> Duration {
+    pub(super) async fn tick(&self) -> Duration {
         let mut now = self.look();
         let mut lag = 0;
         loop {
@@ -238,7 +271,7 @@ impl Registry {
         let _ = self.mark(&self.clock.read()).await;
     }
 
-    async fn mark(&self, now: &Reading) -> Result<(), StoreError> {
+    pub(super) async fn mark(&self, now: &Reading) -> Result<(), StoreError> {
         let value = serde_json::to_vec(&Mark::new(now)).unwrap_or_default();
         let receiver = self.settings().receiver.clone();
         self.inner.keep.commit(vec![Write::set(Kind::Mark, receiver, value)])?.await

@@ -3,9 +3,10 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::alarm::Moment;
-use super::identity::{TokenHash, Uuid};
+use super::identity::TokenHash;
 use super::limit::Bucket;
 use super::{Definition, Key, Record, Time};
+use crate::config::sections::heartbeats::Service;
 use crate::heartbeat::state::{self, Status};
 
 /// A definition and what its heartbeat is found by.
@@ -14,19 +15,28 @@ pub struct Declared {
     /// What is expected.
     pub definition: Definition,
     /// For URLs of healthchecks.io.
-    pub uuid: Option<Uuid>,
+    pub uuid: Option<TokenHash>,
     /// For `/api/pings/`.
     pub id: Option<String>,
     /// For URLs and headers of everything else.
     pub token: Option<TokenHash>,
-    /// Signals by any other method than POST are answered, and ignored: link previews send them.
-    pub only_post: bool,
 }
 
 impl Declared {
     /// A heartbeat that is found by its name only.
     pub fn new(definition: Definition) -> Self {
-        Self { definition, uuid: None, id: None, token: None, only_post: false }
+        Self { definition, uuid: None, id: None, token: None }
+    }
+
+    /// A heartbeat that is found by what was written about it, too.
+    pub fn written(definition: Definition, written: &Service) -> Self {
+        let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+        Self {
+            definition,
+            uuid: some(written.uuid.expose()).map(|uuid| TokenHash::of_uuid(&uuid)),
+            id: some(&written.id),
+            token: some(written.token.expose()).map(|token| TokenHash::of(&token)),
+        }
     }
 }
 
@@ -37,7 +47,7 @@ pub enum Origin {
     File,
     /// The management API.
     Api,
-    /// Its first signal, by a template.
+    /// Its first signal, by the template of the configuration.
     Template,
 }
 
@@ -179,5 +189,10 @@ impl View {
     /// Its name.
     pub fn key(&self) -> &Key {
         &self.declared.definition.key
+    }
+
+    /// Whether the follow-up probe of the present down episode succeeded; `None` when there was none (yet).
+    pub fn probed(&self) -> Option<bool> {
+        self.record.open_episode().and_then(|episode| episode.probe_success)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -10,55 +9,6 @@ use aws_lc_rs::digest;
 
 use super::{Declared, Heartbeat, Key};
 use crate::config::secret::MASK;
-
-/// A UUID (RFC 9562) in its canonical form with dashes; upper case is read, lower case written.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Uuid(u128);
-
-impl Uuid {
-    /// A random one (version 4).
-    pub fn random() -> Self {
-        let random: u128 = rand::random();
-        Self(random & !(0xf << 76) & !(0b11 << 62) | 4 << 76 | 0b10 << 62)
-    }
-}
-
-impl FromStr for Uuid {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 36 {
-            return Err(());
-        }
-        bytes
-            .iter()
-            .enumerate()
-            .try_fold(0_u128, |value, (at, byte)| match (at, byte) {
-                (8 | 13 | 18 | 23, b'-') => Ok(value),
-                (8 | 13 | 18 | 23, _) => Err(()),
-                (_, byte) => {
-                    char::from(*byte).to_digit(16).map(|digit| value << 4 | u128::from(digit)).ok_or(())
-                }
-            })
-            .map(Self)
-    }
-}
-
-impl fmt::Display for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let part = |shift: u32, bits: u32| self.0 >> shift & ((1 << bits) - 1);
-        let parts = [part(96, 32), part(80, 16), part(64, 16), part(48, 16), part(0, 48)];
-        write!(f, "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}", parts[0], parts[1], parts[2], parts[3], parts[4])
-    }
-}
-
-/// Whoever knows it may send: in some contracts all there is to know.
-impl fmt::Debug for Uuid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(MASK)
-    }
-}
 
 /// SHA-256 of a token or key. The text itself is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,15 +22,9 @@ impl TokenHash {
         Self(hash)
     }
 
-    /// From the written form, 64 hexadecimal digits, as kept in the store.
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let bytes = data_encoding::HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
-        bytes.try_into().ok().map(Self)
-    }
-
-    /// The written form.
-    pub fn to_hex(self) -> String {
-        data_encoding::HEXLOWER.encode(&self.0)
+    /// Of a UUID, in which the case of the letters has no meaning.
+    pub fn of_uuid(uuid: &str) -> Self {
+        Self::of(&uuid.to_ascii_lowercase())
     }
 
     /// Whether `token` has this hash. Takes the same time for every token of one length.
@@ -100,8 +44,8 @@ impl fmt::Debug for TokenHash {
 pub enum Lookup<'a> {
     /// Namespace and name.
     Key(&'a Key),
-    /// As in the URLs of healthchecks.io.
-    Uuid(Uuid),
+    /// As in the URLs of healthchecks.io; read in any case of its letters.
+    Uuid(&'a str),
     /// The short id of `/api/pings/`.
     Id(&'a str),
     /// A secret token.
@@ -128,7 +72,7 @@ pub enum NotFound {
 #[derive(Debug, Default)]
 pub(super) struct Index {
     pub(super) by_key: BTreeMap<Key, Arc<Heartbeat>>,
-    by_uuid: HashMap<Uuid, Arc<Heartbeat>>,
+    by_uuid: HashMap<TokenHash, Arc<Heartbeat>>,
     by_id: HashMap<String, Arc<Heartbeat>>,
     by_token: HashMap<TokenHash, Arc<Heartbeat>>,
     /// Several, if namespaces share a name.
@@ -140,9 +84,9 @@ impl Index {
     pub(super) fn find(&self, lookup: Lookup<'_>) -> Result<Arc<Heartbeat>, NotFound> {
         let found = match lookup {
             Lookup::Key(key) => self.by_key.get(key),
-            Lookup::Uuid(uuid) => self.by_uuid.get(&uuid),
-            Lookup::Id(id) => self.by_id.get(id),
             // Nobody can choose the hash of a guess, so how far a comparison gets tells nothing.
+            Lookup::Uuid(uuid) => self.by_uuid.get(&TokenHash::of_uuid(uuid)),
+            Lookup::Id(id) => self.by_id.get(id),
             Lookup::Token(token) => self.by_token.get(&TokenHash::of(token)),
             Lookup::Slug { ping_key, slug } => {
                 if !self.ping_key.is_some_and(|key| key.matches(ping_key)) {

@@ -2,25 +2,9 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-
-use super::keep::{Kind, Write};
-use super::{
-    Declared, DefineError, Heartbeat, Key, Lookup, NotFound, Origin, Record, Registry, write_record,
-};
-
-/// Heartbeats whose name matches make themselves with their first signal, if the contract asks for it.
-#[derive(Debug, Clone)]
-pub struct Template {
-    /// Matches `namespace/name` as a whole.
-    pub matches: Regex,
-    /// Their definition; its key is replaced.
-    pub declared: Declared,
-    /// The definition in the form that [`super::Parse`] reads.
-    pub written: Box<[u8]>,
-    /// How many of them there may be.
-    pub limit: usize,
-}
+use super::open::{BY_TEMPLATE, declare_by};
+use super::{Declared, DefineError, Heartbeat, Key, Lookup, Origin, Record, Registry, write_record};
+use crate::heartbeat::store::{Kind, Write};
 
 /// What [`Registry::define`] does about a heartbeat that exists or does not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,32 +43,29 @@ impl Registry {
         self.define_alone(declared, written, how, Origin::Api).await
     }
 
-    /// Finds a heartbeat, or makes it by the template that matches its name.
+    /// Finds a heartbeat, or makes it as the section `provision` of the configuration says.
     ///
     /// # Errors
-    /// [`DefineError::Unknown`] without a template, [`DefineError::Full`] when there are too many already.
+    /// [`DefineError::Unknown`] when the configuration does not allow it, [`DefineError::Full`] when there
+    /// are too many already.
     pub async fn provision(&self, key: &Key) -> Result<Defined, DefineError> {
+        let found = |heartbeat| Defined { heartbeat, is_new: false };
+        if let Ok(heartbeat) = self.find(Lookup::Key(key)) {
+            return Ok(found(heartbeat));
+        }
         let settings = self.settings();
-        let name = key.to_string();
-        let matches = |template: &&Template| {
-            template.matches.find(&name).is_some_and(|found| found.len() == name.len())
-        };
-        let template = settings.templates.iter().find(matches).ok_or(DefineError::Unknown)?;
+        let template = settings.provision.as_ref().filter(|template| template.allows(key));
+        let declared = template.and_then(|template| declare_by(template, key)).ok_or(DefineError::Unknown)?;
         let _one_at_a_time = self.managing.lock().await;
-        match self.find(Lookup::Key(key)) {
-            Ok(heartbeat) => return Ok(Defined { heartbeat, is_new: false }),
-            Err(NotFound::Unknown | NotFound::Ambiguous) => {}
+        if let Ok(heartbeat) = self.find(Lookup::Key(key)) {
+            return Ok(found(heartbeat));
         }
-        let made = |(key, heartbeat): (&Key, &Arc<Heartbeat>)| {
-            heartbeat.origin() == Origin::Template && template.matches.is_match(&key.to_string())
-        };
-        let count = self.index().by_key.iter().filter(|entry| made(*entry)).count();
-        if count >= template.limit {
-            return Err(DefineError::Full(count));
+        let limit = template.map_or(0, |template| usize::try_from(template.limit).unwrap_or(0));
+        let is_made = |heartbeat: &&Arc<Heartbeat>| heartbeat.origin() == Origin::Template;
+        if self.index().by_key.values().filter(is_made).count() >= limit {
+            return Err(DefineError::Full(limit));
         }
-        let mut declared = template.declared.clone();
-        declared.definition.key = key.clone();
-        self.define_alone(declared, template.written.clone(), How::Create, Origin::Template).await
+        self.define_alone(declared, BY_TEMPLATE.into(), How::Create, Origin::Template).await
     }
 
     /// Removes a heartbeat, its record and its messages.
@@ -136,9 +117,8 @@ impl Registry {
         if let Some(what) = self.index().taken(&declared) {
             return Err(DefineError::Taken(what));
         }
-        let limit = self.settings().max_defined;
-        if found.is_none() && self.defined() >= limit {
-            return Err(DefineError::Full(limit));
+        if found.is_none() && self.defined() >= MAX_DEFINED {
+            return Err(DefineError::Full(MAX_DEFINED));
         }
         let now = self.now();
         let mut writes = vec![Write::set(Kind::Definition, key.to_string(), written)];
@@ -172,3 +152,6 @@ impl Registry {
         self.index().by_key.values().filter(|heartbeat| heartbeat.origin() != Origin::File).count()
     }
 }
+
+/// Heartbeats that may be made at run time, those made by their first signal included.
+const MAX_DEFINED: usize = 200_000;

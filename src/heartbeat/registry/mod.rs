@@ -15,8 +15,10 @@ mod limit;
 mod manage;
 mod message;
 mod open;
+mod replica;
+#[cfg(test)]
+mod tests;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -25,20 +27,21 @@ use tokio::sync::mpsc;
 use self::alarm::Alarms;
 pub use self::error::{DefineError, Refused};
 pub use self::evaluate::Miss;
-use self::evaluate::Troubles;
+use self::evaluate::{Looked, Troubles};
 use self::heartbeat::{Cell, Staged};
 pub use self::heartbeat::{Declared, Heartbeat, Origin, View};
 use self::identity::Index;
-pub use self::identity::{Lookup, NotFound, TokenHash, Uuid};
+pub use self::identity::{Lookup, NotFound, TokenHash};
 pub use self::keep::{Durable, Keep};
-use self::keep::{Kind, Write};
 pub use self::limit::RateLimit;
-pub use self::manage::{Defined, How, Template};
+pub use self::manage::{Defined, How};
 pub use self::message::Message;
 pub use self::open::{Parse, Settings};
 use super::clock::{Clock, Watch};
 use super::receiver::Receiver;
+use super::record::State;
 use super::state::{self, Accepted, Status};
+use super::store::{Kind, Write};
 use super::{Definition, Event, Key, Record, Time};
 
 /// All heartbeats; one for the process.
@@ -52,8 +55,7 @@ pub struct Registry {
     watch: Mutex<Watch>,
     /// Changes of definitions happen one after the other, each durable before the next.
     managing: tokio::sync::Mutex<()>,
-    /// Milliseconds since the boot at the last look at the clocks.
-    looked: AtomicU64,
+    looked: Looked,
     /// What the doors count.
     pub receiver: Receiver,
     pub(super) troubles: Troubles,
@@ -160,6 +162,22 @@ impl Registry {
         wanted.map(|(_, heartbeat)| heartbeat.view(now)).collect()
     }
 
+    /// How many are in each state, in the order of [`State::ALL`]; as noted, which is at most a second old.
+    pub fn states(&self) -> [u64; State::ALL.len()] {
+        let mut states = [0; State::ALL.len()];
+        for heartbeat in self.index().by_key.values() {
+            if let Some(count) = states.get_mut(heartbeat.lock().record.state as usize) {
+                *count += 1;
+            }
+        }
+        states
+    }
+
+    /// The name of this receiver among those that share a store.
+    pub fn receiver_name(&self) -> String {
+        self.settings().receiver.clone()
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.index().by_key.len()
@@ -249,7 +267,7 @@ impl Inner {
 /// What makes a signal more than a repetition: it is never refused for coming too often.
 #[derive(Debug, PartialEq)]
 struct Essence {
-    state: super::record::State,
+    state: State,
     failed: bool,
     has_data: bool,
     runs: Vec<String>,

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tracing::warn;
 
-use super::evaluate::{self, Miss, Troubles};
-use super::keep::{Entry, Recovered};
-use super::{
-    Cell, Declared, Heartbeat, Inner, Keep, Key, Origin, RateLimit, Record, Registry, Template, TokenHash,
-};
+use super::evaluate::{Looked, Miss, Troubles};
+use super::{Cell, Declared, Heartbeat, Inner, Keep, Key, Origin, RateLimit, Record, Registry, TokenHash};
+use crate::config::Heartbeats;
+use crate::config::sections::heartbeats::Provision;
 use crate::heartbeat::clock::{self, Clock, Reading, Watch};
 use crate::heartbeat::schedule::Time;
 use crate::heartbeat::state;
+use crate::heartbeat::store::{Entry, Recovered};
 
 /// What the configuration says; a reload replaces it.
 #[derive(Debug, Default)]
@@ -23,18 +23,42 @@ pub struct Settings {
     pub declared: Vec<Declared>,
     /// Ping key of slug URLs; `None` switches them off.
     pub ping_key: Option<TokenHash>,
-    /// Heartbeats that make themselves.
-    pub templates: Vec<Template>,
+    /// Heartbeats that may be made by their first signal.
+    pub provision: Option<Box<Provision>>,
     /// For each heartbeat.
     pub rate: RateLimit,
-    /// Heartbeats that may be made at run time, those made by templates included.
-    pub max_defined: usize,
     /// Name of this receiver among those that share a store.
     pub receiver: String,
 }
 
+impl Settings {
+    /// What the section says.
+    pub fn new(section: &Heartbeats, receiver: String) -> Self {
+        let declared = section.services.values();
+        let declared = declared.map(|one| Declared::written(one.definition.clone(), &one.written));
+        Self {
+            declared: declared.collect(),
+            ping_key: Some(&section.ping_key)
+                .filter(|key| !key.is_empty())
+                .map(|key| TokenHash::of(key.expose())),
+            provision: section.provision.clone(),
+            rate: RateLimit::default(),
+            receiver,
+        }
+    }
+}
+
+/// What stands in the store for a definition that the template of the configuration gives.
+pub(super) const BY_TEMPLATE: &[u8] = b"template";
+
+/// A heartbeat as the template has it.
+pub(super) fn declare_by(template: &Provision, key: &Key) -> Option<Declared> {
+    let definition = template.definition(key.clone()).ok()?;
+    Some(Declared::written(definition, &template.template))
+}
+
 /// Reads a definition as it was given to [`Registry::define`].
-pub type Parse = fn(&Key, &[u8]) -> Result<(Declared, Origin), String>;
+pub type Parse = fn(&Key, &[u8]) -> Result<Declared, String>;
 
 /// The receiver was alive.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -81,7 +105,7 @@ impl Registry {
             clock,
             watch: Mutex::new(Watch::new(now)),
             managing: tokio::sync::Mutex::default(),
-            looked: evaluate::looked(&now),
+            looked: Looked::new(&now),
             receiver: Default::default(),
             troubles: Troubles::default(),
         };
@@ -93,7 +117,7 @@ impl Registry {
                 let heartbeat = registry.revive(declared, Origin::File, &mut records, now.wall);
                 index.insert(&heartbeat, declared);
             }
-            for (key, declared, origin) in registry.read_definitions(recovered.definitions) {
+            for (key, declared, origin) in registry.read_definitions(&settings, recovered.definitions) {
                 if let Some(heartbeat) = index.by_key.get(&key) {
                     heartbeat.lock().beneath = Some((Arc::new(declared), origin));
                     continue;
@@ -150,6 +174,12 @@ impl Registry {
                 cell.origin = origin;
                 self.redefine(&heartbeat, &mut cell, &declared, now);
             }
+            if cell.origin == Origin::Template
+                && let Some(declared) =
+                    settings.provision.as_ref().and_then(|made| declare_by(made, heartbeat.key()))
+            {
+                self.redefine(&heartbeat, &mut cell, &declared, now);
+            }
             let declared = Arc::clone(&cell.declared);
             cell.is_gone = cell.origin == Origin::File || index.taken(&declared).is_some();
             let stays = !cell.is_gone;
@@ -201,11 +231,11 @@ impl Registry {
         self.inner.arm(heartbeat, cell);
     }
 
-    fn read_definitions(&self, entries: Vec<Entry>) -> Vec<(Key, Declared, Origin)> {
+    fn read_definitions(&self, settings: &Settings, entries: Vec<Entry>) -> Vec<(Key, Declared, Origin)> {
         let mut definitions = Vec::with_capacity(entries.len());
         for (name, written) in entries {
             let parsed = name.parse::<Key>().and_then(|key| {
-                let (declared, origin) = (self.parse)(&key, &written)?;
+                let (declared, origin) = self.read_definition(settings, &key, &written)?;
                 Ok((key, declared, origin))
             });
             match parsed {
@@ -214,6 +244,22 @@ impl Registry {
             }
         }
         definitions
+    }
+
+    /// Reads what the store has about a heartbeat.
+    pub(super) fn read_definition(
+        &self,
+        settings: &Settings,
+        key: &Key,
+        written: &[u8],
+    ) -> Result<(Declared, Origin), String> {
+        if *written != *BY_TEMPLATE {
+            return Ok(((self.parse)(key, written)?, Origin::Api));
+        }
+        let template = settings.provision.as_ref();
+        let declared = template.and_then(|template| declare_by(template, key));
+        let declared = declared.ok_or("the configuration has no template any more")?;
+        Ok((declared, Origin::Template))
     }
 }
 

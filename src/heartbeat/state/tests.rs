@@ -342,6 +342,13 @@ fn r1_c4_blind_time_is_forgiven_once() {
     forgive(&story.definition, &mut story.record, at(50), at(200), at(230));
     assert_eq!((story.state(200), story.state(229), story.state(230)), (LATE, LATE, MISSED));
     assert_eq!(story.record.changed, at(230));
+    // Blind again meanwhile: what was left of the credit is left still, and no more.
+    let mut story = Story::new(definition());
+    story.signal(0, Signal::Success);
+    forgive(&story.definition, &mut story.record, at(50), at(200), at(230));
+    forgive(&story.definition, &mut story.record, at(210), at(215), at(245));
+    forgive(&story.definition, &mut story.record, at(225), at(240), at(270));
+    assert_eq!((story.state(244), story.state(245)), (LATE, MISSED));
     // A client that repeats its signal in time is never down.
     let mut story = Story::new(definition());
     story.signal(0, Signal::Success);
