@@ -1,5 +1,6 @@
 //! The life of the process, in the order it happens: load, listen, serve, stop.
 
+use std::io;
 use std::net::TcpListener as StdListener;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
 use crate::config::reload::{Live, Source};
+use crate::heartbeat::service::{self, Service};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
@@ -114,9 +116,16 @@ async fn serve(
     sockets: Vec<StdListener>,
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
+    let net = Arc::new(Net::new());
+    let section = live.snapshot().heartbeats.clone();
+    let heartbeats = match &section {
+        Some(section) => Some(Service::open(section, hostname()).await.map_err(io::Error::other)?),
+        None => None,
+    };
     let server = Arc::new(Server {
         live: Arc::clone(&live),
-        net: Net::new(),
+        net: Arc::clone(&net),
+        heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
@@ -136,6 +145,11 @@ async fn serve(
         let (server, places, graceful) = (Arc::clone(&server), Arc::clone(&places), Arc::clone(&graceful));
         tasks.spawn(listen::accept(listener, server, places, graceful));
     }
+    let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
+    match heartbeats {
+        Some((service, inputs)) => tasks.spawn(service.run(inputs, Arc::clone(&live), net)),
+        None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
+    };
     tasks.spawn(watch_delay(own));
     if let Some(interval) = flags.auto_reload {
         tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
@@ -155,6 +169,9 @@ async fn serve(
         () = graceful.shutdown() => {}
         () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
         name = stop.received() => info!(signal = name, "Stopping at once"),
+    }
+    if let Some(service) = watched {
+        service.close().await;
     }
     Ok(())
 }
