@@ -60,7 +60,8 @@ fn server() -> Server {
         history: History::new(100),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),
-        paths: Paths::new("", "", Some("127.0.0.1:9115"), "localhost").expect("a valid address"),
+        web: None,
+        paths: Paths::new("", "", Some("127.0.0.1:9115"), "http", "localhost").expect("a valid address"),
         timeout_offset: 0.5,
         log_prober: Level::Error,
         log_format: Format::Logfmt,
@@ -92,7 +93,7 @@ fn scrape(criterion: &mut Criterion) {
         let request = request(&query, encoding);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let reply = runtime.block_on(server.answer(&request));
+                let reply = runtime.block_on(server.respond(&request));
                 assert_eq!(reply.status(), StatusCode::OK);
                 reply
             });

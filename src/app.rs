@@ -1,17 +1,15 @@
 //! The life of the process, in the order it happens: load, listen, serve, stop.
 
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use socket2::Socket;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -21,8 +19,12 @@ use crate::heartbeat::service::{self, Service};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
+use crate::notify::Notifier;
 use crate::runner::history::History;
-use crate::server::{Outcomes, Paths, Server, listen};
+use crate::server::accept::{Doors, accept};
+use crate::server::listen::{self, Listener};
+use crate::server::web_config::WebConfig;
+use crate::server::{Outcomes, Paths, Server};
 
 /// Runs the exporter until it is told to stop; the result is the status of the process.
 pub fn main(flags: Flags) -> ExitCode {
@@ -73,29 +75,37 @@ fn run(flags: Flags) -> Result<(), Failed> {
     info!("Loaded config file");
 
     // Before anyone can connect: whoever sees the port open may send a signal.
-    let runtime = runtime().map_err(|error| fail("Cannot start")(error.to_string()))?;
-    let signals = runtime.block_on(async { Signals::listen() });
-    let signals = signals.map_err(|error| fail("Cannot start")(error.to_string()))?;
+    let runtime = runtime().map_err(cannot_start)?;
+    let signals = runtime.block_on(async { Signals::listen() }).map_err(cannot_start)?;
 
+    let web = flags.web_config_file.as_deref().map(WebConfig::load).transpose().map_err(|problems| {
+        problems.log("Error loading web configuration");
+        Failed
+    })?;
+    let has_tls = web.as_ref().is_some_and(WebConfig::has_tls);
+    let scheme = if has_tls { "https" } else { "http" };
     let first = flags.listen.first().filter(|_| !flags.systemd_socket);
     if flags.external_url.is_empty() && flags.listen.len() > 1 {
         info!(address = first, "The external URL is made from the first listen address");
     }
-    let paths = Paths::new(&flags.external_url, &flags.route_prefix, first.map(String::as_str), &hostname())
-        .map_err(fail("Cannot work out the external URL"))?;
+    let paths =
+        Paths::new(&flags.external_url, &flags.route_prefix, first.map(String::as_str), scheme, &hostname())
+            .map_err(fail("Cannot work out the external URL"))?;
     info!(url = paths.external_url(), prefix = paths.prefix(), "External URL");
     let sockets = if flags.systemd_socket { listen::from_systemd() } else { listen::open(&flags.listen) };
     let sockets = sockets.map_err(fail("Cannot listen"))?;
-    if let Some(path) = &flags.web_config_file {
-        error!(path = %path.display(), "--web.config.file is not supported by this version");
-        return Err(Failed);
-    }
+    let http2 = has_tls && web.as_ref().is_some_and(WebConfig::http2);
+    info!(http2, "TLS is {}", if has_tls { "enabled" } else { "disabled" });
     raise_file_limit();
 
-    let result = runtime.block_on(serve(flags, own, Arc::new(live), paths, sockets, signals));
+    let result = runtime.block_on(serve(flags, own, Arc::new(live), web, paths, sockets, signals));
     // What still runs has had its time.
     runtime.shutdown_background();
-    result.map_err(|error| fail("Cannot start")(error.to_string()))
+    result.map_err(cannot_start)
+}
+
+fn cannot_start(error: std::io::Error) -> Failed {
+    fail("Cannot start")(error.to_string())
 }
 
 /// One worker for each processor; with a single one, no threads at all.
@@ -112,8 +122,9 @@ async fn serve(
     flags: Flags,
     own: Arc<Own>,
     live: Arc<Live>,
+    web: Option<WebConfig>,
     paths: Paths,
-    sockets: Vec<StdListener>,
+    sockets: Vec<Socket>,
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
     let net = Arc::new(Net::new());
@@ -129,6 +140,7 @@ async fn serve(
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
+        web,
         paths,
         timeout_offset: flags.timeout_offset,
         log_prober: flags.log_prober,
@@ -136,14 +148,17 @@ async fn serve(
     });
 
     let graceful = Arc::new(GracefulShutdown::new());
-    let places = Arc::new(Semaphore::new(listen::MAX_CONNECTIONS));
+    let doors = Arc::new(Doors::default());
+    let notifier = Arc::new(Notifier::from_env());
     let mut tasks = JoinSet::new();
     for socket in sockets {
-        socket.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(socket)?;
-        info!(address = %listener.local_addr()?, "Listening on");
-        let (server, places, graceful) = (Arc::clone(&server), Arc::clone(&places), Arc::clone(&graceful));
-        tasks.spawn(listen::accept(listener, server, places, graceful));
+        let listener = Listener::new(socket)?;
+        info!(address = %listener.address(), "Listening on");
+        let (server, doors, graceful) = (Arc::clone(&server), Arc::clone(&doors), Arc::clone(&graceful));
+        tasks.spawn(accept(listener, server, doors, graceful));
+    }
+    if let Some(interval) = notifier.alive_interval() {
+        tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
     }
     let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
     match heartbeats {
@@ -154,21 +169,27 @@ async fn serve(
     if let Some(interval) = flags.auto_reload {
         tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
     }
+    let reloads = Arc::clone(&notifier);
     tasks.spawn(async move {
         while hangup.recv().await.is_some() {
+            reloads.reloading();
             // Logged where it happens.
             let _ = live.reload().await;
+            reloads.ready();
         }
     });
 
+    notifier.ready();
     let name = stop.received().await;
+    notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
-    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
-        name = stop.received() => info!(signal = name, "Stopping at once"),
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
+            name = stop.received() => info!(signal = name, "Stopping at once"),
+        }
     }
     if let Some(service) = watched {
         service.close().await;
@@ -214,6 +235,14 @@ async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
             }
             () = live.reloaded() => {}
         }
+    }
+}
+
+/// A runtime that does not get round to this is stuck, and systemd starts a new process.
+async fn tell_alive(notifier: Arc<Notifier>, interval: Duration) {
+    loop {
+        notifier.alive();
+        tokio::time::sleep(interval).await;
     }
 }
 

@@ -9,6 +9,7 @@ pub mod heartbeat;
 pub mod logging;
 pub mod metrics;
 pub mod net;
+pub mod notify;
 pub mod probers;
 pub mod regex;
 pub mod runner;

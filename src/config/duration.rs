@@ -60,6 +60,11 @@ impl SignedDuration {
         i64::try_from(sign * total).ok().map(Self)
     }
 
+    /// A duration of this many nanoseconds.
+    pub fn from_nanos(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
     /// The duration, or `None` if it is negative.
     pub fn to_std(self) -> Option<Duration> {
         u64::try_from(self.0).ok().map(Duration::from_nanos)

@@ -43,6 +43,9 @@ use yaml::tree::Node;
 /// Columns per level of the `/config` page.
 const FILE_INDENT: usize = 4;
 
+/// What is said about a file without a document, which the peer refuses too.
+const EMPTY: &str = "the file is empty; write `modules: {}` for a configuration without modules";
+
 /// How to load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadOptions {
@@ -71,8 +74,10 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
         ctx.note(position, "only the first document of a file is read; what follows has no effect");
     }
     let mut file = File::default();
-    if let Some(root) = tree.root().filter(|root| !root.is_null()) {
-        read_file(&mut file, root, &mut ctx);
+    match tree.root() {
+        Some(root) if root.is_null() => {}
+        Some(root) => read_file(&mut file, root, &mut ctx),
+        None => ctx.error(Position::START, EMPTY),
     }
     let Context { mut errors, mut warnings, .. } = ctx;
     warnings.sort_by_key(|warning| warning.problem.position);

@@ -22,6 +22,8 @@ pub struct ProxyUrl {
     host: Box<str>,
     port: Option<u16>,
     credentials: Option<Box<Credentials>>,
+    /// The text as an address without a scheme, if it is no usable URL; see [`ProxyUrl::or_host`].
+    as_host: Option<Box<ProxyUrl>>,
 }
 
 /// User name and password from a URL, percent-decoded.
@@ -36,6 +38,29 @@ pub struct Credentials {
 impl ProxyUrl {
     /// Reads a URL; `foo` and the empty text are URLs too, without scheme and host.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut url = Self::parse_as_written(text)?;
+        if !url.is_usable() {
+            url.as_host = Self::parse_bare(text).ok().map(Box::new);
+        }
+        Ok(url)
+    }
+
+    /// Reads a URL or an address such as `proxy:3128`, for which `http` is understood.
+    pub fn parse_host(text: &str) -> Result<Self, &'static str> {
+        match Self::parse(text) {
+            Ok(url) => Ok(url.or_host().clone()),
+            Err(fault) => Self::parse_bare(text).map_err(|_| fault),
+        }
+    }
+
+    fn parse_bare(text: &str) -> Result<Self, &'static str> {
+        if text.is_empty() || text.contains("://") {
+            return Err("no address");
+        }
+        Self::parse_as_written(&format!("http://{text}"))
+    }
+
+    fn parse_as_written(text: &str) -> Result<Self, &'static str> {
         if text.chars().any(|c| c.is_ascii_control()) {
             return Err("a control character");
         }
@@ -115,6 +140,12 @@ impl ProxyUrl {
     /// Whether a connection can be made through it.
     pub fn is_usable(&self) -> bool {
         SCHEMES.contains(&self.scheme()) && !self.host.is_empty()
+    }
+
+    /// This URL, or what its text means as an address without a scheme if its scheme is none of a proxy.
+    pub fn or_host(&self) -> &Self {
+        let is_scheme_known = SCHEMES.contains(&self.scheme());
+        self.as_host.as_deref().filter(|_| !is_scheme_known).unwrap_or(self)
     }
 
     /// Whether nothing is written in it.

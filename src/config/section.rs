@@ -232,4 +232,4 @@ macro_rules! section {
     (@write $out:ident $value:expr, $key:expr) => { $out.field($key, &$value) };
     (@write $out:ident $value:expr, $key:expr, always) => { $out.entry($key, &$value) };
 }
-pub(super) use section;
+pub(crate) use section;

@@ -1,147 +1,153 @@
-//! One connection of a client: HTTP/1 over a stream that knows why a client stopped sending.
+//! One connection of a client: HTTP/1 or HTTP/2 over any stream.
 
 use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
 use super::Server;
+use super::client::{Busy, Client, HEAD_TIMEOUT, IDLE_TIMEOUT};
 
-/// Serves requests until the client is gone or `watcher` hears of the end.
+/// Serves requests over HTTP/1 until the client is gone or `watcher` hears of the end.
 ///
 /// When the client closes the connection, the running probe is dropped with it.
-pub async fn serve(server: Arc<Server>, stream: TcpStream, watcher: Watcher) {
+pub async fn serve<S>(server: Arc<Server>, stream: S, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let busy = Busy::default();
+    let client = Client::new(stream, busy.clone());
     let service = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+        busy.begin();
         let server = Arc::clone(&server);
         async move {
             let (request, _) = request.into_parts();
-            Ok::<_, Infallible>(server.answer(&request).await)
+            Ok::<_, Infallible>(server.respond(&request).await)
         }
     });
     let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(IDLE_TIMEOUT)
+        // The stream has its own clock, which tells rest from a slow request.
+        .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Client::new(stream)), service);
+        .serve_connection(TokioIo::new(client), service);
     if let Err(error) = watcher.watch(connection).await {
         debug!(err = %error, "Connection of a client ended early");
     }
 }
 
-/// Time until the head of a request must be complete. The clock starts when the reply before it is out,
-/// so it is also how long a connection may rest; scrapers come back every few minutes at most.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
+/// As [`serve`], over HTTP/2. A request that the client takes back is dropped as well.
+pub async fn serve_http2<S>(server: Arc<Server>, stream: S, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let activity = Arc::new(Activity::new());
+    let service = service_fn({
+        let activity = Arc::clone(&activity);
+        move |request: hyper::Request<hyper::body::Incoming>| {
+            let (server, running) = (Arc::clone(&server), Running::begin(&activity));
+            async move {
+                let (request, _) = request.into_parts();
+                let reply = server.respond(&request).await;
+                drop(running);
+                Ok::<_, Infallible>(reply)
+            }
+        }
+    });
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        result = watcher.watch(connection) => if let Err(error) = result {
+            debug!(err = %error, "Connection of a client ended early");
+        },
+        () = activity.ended() => debug!("Connection of a client was idle"),
+    }
+}
+
+/// Requests of an HTTP/2 connection: how many run, and since when there was none.
+#[derive(Debug)]
+struct Activity {
+    running: AtomicUsize,
+    /// When idling counts as too long.
+    due: Mutex<Instant>,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { running: AtomicUsize::new(0), due: Mutex::new(Instant::now() + HEAD_TIMEOUT) }
+    }
+
+    /// Returns when there was no request for too long.
+    async fn ended(&self) {
+        loop {
+            let due = *self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            if self.running.load(Ordering::Relaxed) > 0 {
+                sleep_until(now + IDLE_TIMEOUT).await;
+            } else if due <= now {
+                return;
+            } else {
+                sleep_until(due).await;
+            }
+        }
+    }
+}
+
+/// A request that is being answered.
+struct Running(Arc<Activity>);
+
+impl Running {
+    fn begin(activity: &Arc<Activity>) -> Self {
+        activity.running.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(activity))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        *self.0.due.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now() + IDLE_TIMEOUT;
+        self.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Bytes of the head of a request; targets are not longer than browsers allow.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Requests at once on one HTTP/2 connection, as in Go; clients open a further connection for more.
+const MAX_STREAMS: u32 = 250;
+/// Time between two questions whether an HTTP/2 client is still there.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+/// Time for its answer.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A stream that tells a client that has sent all it wanted from one that has gone.
-///
-/// Both look the same: the stream ends. A client that closes its sending half does so together with
-/// its request and still waits for the reply; a scraper that gives up does so later. So an end right
-/// after a request is kept back until the reply is out, and a later one ends the probe.
-#[derive(Debug)]
-struct Client<S> {
-    stream: S,
-    /// When bytes last came in that are not answered yet.
-    asked: Option<Instant>,
-    /// Whether bytes went out that are not flushed yet.
-    wrote: bool,
-    end: End,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-#[derive(Debug)]
-enum End {
-    NotSeen,
-    /// Kept back until the reply is out; then whoever waits for input is woken.
-    Hidden(Waker),
-    Told,
-}
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_end_and_busy_ones_do_not() {
+        let activity = Arc::new(Activity::new());
+        let begin = Instant::now();
+        activity.ended().await;
+        assert_eq!(begin.elapsed(), HEAD_TIMEOUT);
 
-/// An end this soon after a request belongs to the request.
-const HALF_CLOSE_WINDOW: Duration = Duration::from_millis(100);
-
-impl<S> Client<S> {
-    fn new(stream: S) -> Self {
-        Self { stream, asked: None, wrote: false, end: End::NotSeen }
-    }
-
-    fn replied(&mut self) {
-        self.asked = None;
-        if let End::Hidden(waker) = std::mem::replace(&mut self.end, End::NotSeen) {
-            self.end = End::Told;
-            waker.wake();
-        }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Client<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.end {
-            End::NotSeen => {}
-            End::Hidden(waker) => {
-                waker.clone_from(cx.waker());
-                return Poll::Pending;
-            }
-            End::Told => return Poll::Ready(Ok(())),
-        }
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.asked = Some(Instant::now());
-        } else if self.asked.is_some_and(|asked| asked.elapsed() < HALF_CLOSE_WINDOW) {
-            self.end = End::Hidden(cx.waker().clone());
-            return Poll::Pending;
-        } else {
-            self.end = End::Told;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Client<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.wrote = true;
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.wrote = true;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    /// Called by hyper when everything is written.
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        if self.wrote {
-            self.wrote = false;
-            self.replied();
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let running = Running::begin(&activity);
+        let hour = Duration::from_secs(3600);
+        assert!(tokio::time::timeout(hour, activity.ended()).await.is_err());
+        drop(running);
+        let rest = Instant::now();
+        activity.ended().await;
+        assert_eq!(rest.elapsed(), IDLE_TIMEOUT);
     }
 }

@@ -10,7 +10,7 @@ pub struct Paths {
 impl Paths {
     /// Works out both from the flags.
     ///
-    /// An empty `external_url` becomes `http://<hostname>:<port>/` with the port of `listen`, which then
+    /// An empty `external_url` becomes `<scheme>://<hostname>:<port>/` with the port of `listen`, which then
     /// has to be there; an empty `route_prefix` becomes the path of the external URL.
     ///
     /// # Errors
@@ -19,12 +19,13 @@ impl Paths {
         external_url: &str,
         route_prefix: &str,
         listen: Option<&str>,
+        scheme: &str,
         hostname: &str,
     ) -> Result<Self, String> {
         let external_url = if external_url.is_empty() {
             let listen = listen.ok_or("--web.external-url is needed with --web.systemd-socket")?;
             let (_, port) = crate::net::connect::split_host_port(listen)?;
-            format!("http://{hostname}:{port}/")
+            format!("{scheme}://{hostname}:{port}/")
         } else {
             external_url.to_owned()
         };
@@ -114,7 +115,7 @@ mod tests {
             ("//host/p", "", "", "//host/p", "/p/"),
         ];
         for (url, route, listen, want, prefix) in cases {
-            let got = Paths::new(url, route, Some(listen), "box");
+            let got = Paths::new(url, route, Some(listen), "http", "box");
             let want = Paths { external_url: want.to_owned(), prefix: prefix.to_owned() };
             assert_eq!(got, Ok(want), "{url} {route} {listen}");
         }
@@ -124,10 +125,11 @@ mod tests {
     fn what_is_no_url_is_refused() {
         for url in ["'http://x/'", "http://x/\"", "http://x/\n", ":x", "1a:b", "http://x:y/", "http://x/%zz"]
         {
-            let got = Paths::new(url, "", Some(":1"), "box");
+            let got = Paths::new(url, "", Some(":1"), "http", "box");
             assert!(got.is_err_and(|why| why.starts_with(&format!("external URL {url:?}: "))), "{url}");
         }
-        assert!(Paths::new("", "", Some("nine"), "box").is_err());
-        assert!(Paths::new("", "", None, "box").is_err());
+        assert_eq!(Paths::new("", "", Some(":1"), "https", "box").unwrap().external_url(), "https://box:1");
+        assert!(Paths::new("", "", Some("nine"), "http", "box").is_err());
+        assert!(Paths::new("", "", None, "http", "box").is_err());
     }
 }

@@ -1,25 +1,21 @@
-//! Listening sockets and the loop that accepts connections.
+//! Listening sockets: TCP, vsock, and what systemd passes.
 
+use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener as StdListener, ToSocketAddrs as _};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 
-use hyper_util::server::graceful::GracefulShutdown;
 use listenfd::ListenFd;
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tracing::warn;
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use tokio::io::unix::AsyncFd;
+use tokio::net::{TcpListener, TcpStream};
 
-use super::{Server, connection};
 use crate::net::connect::{parse_port, split_host_port};
 
 /// Opens one listening socket for each address.
 ///
 /// # Errors
 /// A sentence with the first address that cannot be used.
-pub fn open(addresses: &[String]) -> Result<Vec<StdListener>, String> {
+pub fn open(addresses: &[String]) -> Result<Vec<Socket>, String> {
     let open = |address: &String| bind(address).map_err(|why| format!("listen {address}: {why}"));
     addresses.iter().map(open).collect()
 }
@@ -27,21 +23,26 @@ pub fn open(addresses: &[String]) -> Result<Vec<StdListener>, String> {
 /// The listening sockets that systemd passed to this process (sd_listen_fds(3)).
 ///
 /// # Errors
-/// A sentence, when there are none or one is not a TCP socket.
-pub fn from_systemd() -> Result<Vec<StdListener>, String> {
+/// A sentence, when there are none or one is neither a TCP nor a Unix socket that listens.
+pub fn from_systemd() -> Result<Vec<Socket>, String> {
     let mut passed = ListenFd::from_env();
-    let mut sockets = Vec::with_capacity(passed.len());
+    let mut sockets: Vec<Socket> = Vec::with_capacity(passed.len());
     for at in 0..passed.len() {
-        let socket =
-            passed.take_tcp_listener(at).map_err(|error| format!("socket {at} of systemd: {error}"))?;
-        sockets.extend(socket);
+        // A socket that is not of the kind asked for stays where it is.
+        match passed.take_tcp_listener(at) {
+            Ok(socket) => sockets.extend(socket.map(Socket::from)),
+            Err(not_tcp) => match passed.take_unix_listener(at) {
+                Ok(socket) => sockets.extend(socket.map(Socket::from)),
+                Err(_) => return Err(format!("socket {at} of systemd: {not_tcp}")),
+            },
+        }
     }
     if sockets.is_empty() { Err("systemd passed no sockets".to_owned()) } else { Ok(sockets) }
 }
 
-fn bind(address: &str) -> Result<StdListener, String> {
-    if address.starts_with("vsock://") {
-        return Err("vsock sockets are not supported".to_owned());
+fn bind(address: &str) -> Result<Socket, String> {
+    if let Some(rest) = address.strip_prefix(VSOCK) {
+        return listen_vsock(rest);
     }
     let (host, port) = split_host_port(address)?;
     let port = parse_port(port)?;
@@ -61,7 +62,7 @@ fn bind(address: &str) -> Result<StdListener, String> {
     }
 }
 
-fn listen(address: SocketAddr) -> io::Result<StdListener> {
+fn listen(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.ip() == Ipv6Addr::UNSPECIFIED {
         // Whatever the system's default is, `:9115` means both families.
@@ -70,41 +71,117 @@ fn listen(address: SocketAddr) -> io::Result<StdListener> {
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
+}
+
+/// What addresses begin with that a virtual machine shares with its host.
+const VSOCK: &str = "vsock://";
+
+/// The address has a port of 32 bits and, like the toolkit's, no host that would matter.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn listen_vsock(address: &str) -> Result<Socket, String> {
+    let (_, port) = split_host_port(address.split('/').next().unwrap_or_default())?;
+    let port: u32 = port.parse().map_err(|_| format!("{port:?} is not a port"))?;
+    let open = || {
+        let socket = Socket::new(Domain::VSOCK, Type::STREAM, None)?;
+        socket.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, port))?;
+        socket.listen(BACKLOG)?;
+        Ok(socket)
+    };
+    open().map_err(|error: io::Error| error.to_string())
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn listen_vsock(_address: &str) -> Result<Socket, String> {
+    Err("this system has no vsock sockets".to_owned())
 }
 
 /// Connections the kernel may keep waiting for us; it has a limit of its own.
 const BACKLOG: i32 = 4096;
 
-/// Accepts connections until it is dropped; each is served by a task of its own.
-pub async fn accept(
-    listener: TcpListener,
-    server: Arc<Server>,
-    places: Arc<Semaphore>,
-    graceful: Arc<GracefulShutdown>,
-) {
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                // Most likely out of file descriptors: a connection has to end first.
-                warn!(err = %error, "Cannot accept a connection");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
-            }
+/// A listening socket that belongs to the runtime.
+#[derive(Debug)]
+pub struct Listener {
+    kind: Kind,
+    address: Address,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpListener),
+    Other(AsyncFd<Socket>),
+}
+
+impl Listener {
+    /// Takes a socket into the runtime.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn new(socket: Socket) -> io::Result<Self> {
+        let address = Address(socket.local_addr()?);
+        socket.set_nonblocking(true)?;
+        let kind = if address.0.as_socket().is_some() {
+            Kind::Tcp(TcpListener::from_std(socket.into())?)
+        } else {
+            Kind::Other(register(socket)?)
         };
-        // A reply is written at once; waiting for more to send would only delay it.
-        let _ = stream.set_nodelay(true);
-        let (server, watcher) = (Arc::clone(&server), graceful.watcher());
-        tokio::spawn(async move {
-            connection::serve(server, stream, watcher).await;
-            drop(place);
-        });
+        Ok(Self { kind, address })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The next connection.
+    ///
+    /// All kinds come as a `TcpStream`, which is right for any connected stream socket as long as nobody
+    /// asks for addresses.
+    ///
+    /// # Errors
+    /// Those of accept(2).
+    pub async fn accept(&self) -> io::Result<TcpStream> {
+        match &self.kind {
+            Kind::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A reply is written at once; waiting for more to send would only delay it.
+                let _ = stream.set_nodelay(true);
+                Ok(stream)
+            }
+            Kind::Other(listener) => loop {
+                let mut ready = listener.readable().await?;
+                if let Ok(accepted) = ready.try_io(|listener| listener.get_ref().accept()) {
+                    let (socket, _) = accepted?;
+                    socket.set_nonblocking(true)?;
+                    return TcpStream::from_std(socket.into());
+                }
+            },
+        }
     }
 }
 
-/// Connections served at once; further ones wait in the kernel.
-pub const MAX_CONNECTIONS: usize = 16_384;
-/// Pause after a connection could not be accepted.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+#[expect(unsafe_code, reason = "the runtime cannot see that a socket owns its descriptor")]
+fn register(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    // SAFETY: a `Socket` keeps its one descriptor open until it is dropped, and it is only lent out here.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// Where a socket listens, as a listen address has it.
+#[derive(Debug)]
+pub struct Address(SockAddr);
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(address) = self.0.as_socket() {
+            return address.fmt(f);
+        }
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        if let Some((_, port)) = self.0.as_vsock_address() {
+            return write!(f, "{VSOCK}:{port}");
+        }
+        match self.0.as_pathname() {
+            Some(path) => path.display().fmt(f),
+            None => f.write_str("a Unix socket without a path"),
+        }
+    }
+}

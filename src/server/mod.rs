@@ -1,7 +1,9 @@
 //! The HTTP server: which path leads where. Answers never contain anything a reply could be hurt by.
 
+pub mod accept;
 mod admin;
 mod api;
+mod client;
 mod connection;
 mod debug;
 pub mod external_url;
@@ -13,6 +15,7 @@ mod probe;
 mod probe_log;
 mod query;
 mod reply;
+pub mod web_config;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -30,6 +33,7 @@ use crate::runner::history::History;
 pub use external_url::Paths;
 pub use outcomes::Outcomes;
 pub use reply::Reply;
+use web_config::WebConfig;
 
 /// Everything a request can need; one for the process.
 #[derive(Debug)]
@@ -46,6 +50,8 @@ pub struct Server {
     pub own: Arc<Own>,
     /// Which outcomes of probes are worth a log line.
     pub outcomes: Outcomes,
+    /// Users, headers, limits and TLS, if there is a file about them.
+    pub web: Option<WebConfig>,
     /// Where the pages are.
     pub paths: Paths,
     /// Seconds kept of the scrape timeout.
@@ -57,8 +63,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// Answers one request, if the web configuration lets it in.
+    pub async fn respond(&self, request: &Parts) -> Reply {
+        let Some(web) = &self.web else { return self.answer(request).await };
+        match web.admit(request).await {
+            Ok(admitted) => admitted.finish(self.answer(request).await),
+            Err(reply) => reply,
+        }
+    }
+
     /// Answers one request. A body is never read; a method matters only to reloads.
-    pub async fn answer(&self, request: &Parts) -> Reply {
+    async fn answer(&self, request: &Parts) -> Reply {
         let path = request.uri.path();
         let path = match clean(path) {
             Cow::Borrowed(path) => path,

@@ -157,17 +157,19 @@ fn what_cannot_work_ends_the_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let listen = format!("--web.listen-address={}", taken.local_addr().unwrap());
     let free = "--web.listen-address=127.0.0.1:0";
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&[&listen], "Address already in use"),
         (&["--web.listen-address=nonsense"], "missing port"),
         (
-            &["--web.listen-address=vsock://:9115", "--web.external-url=http://x/"],
-            "vsock sockets are not supported",
+            &["--web.listen-address=vsock://:port", "--web.external-url=http://x/"],
+            "listen vsock://:port: \\\"port\\\" is not a port",
         ),
+        (&["--web.listen-address=vsock://:9115"], "too many colons"),
+        (&["--web.listen-address=unix:/run/x", "--web.external-url=http://x/"], "listen unix:/run/x: "),
         (&["--web.systemd-socket"], "--web.external-url is needed"),
         (&["--web.systemd-socket", "--web.external-url=http://x/"], "systemd passed no sockets"),
         (&[free, "--web.external-url='http://x/'"], "must not begin or end with a quote"),
-        (&[free, "--web.config.file=w.yml"], "--web.config.file is not supported by this version"),
+        (&[free, "--web.config.file=none.yml"], "none.yml: No such file or directory (os error 2)"),
     ];
     for (args, want) in cases {
         let mut all = vec!["--config.file=c.yml"];

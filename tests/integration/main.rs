@@ -26,6 +26,9 @@ mod probers {
     mod grpc;
     mod http;
     mod http3;
+    mod http_credentials;
+    mod http_oauth2;
+    mod http_proxy;
     mod icmp;
     mod tcp;
     mod tls;
@@ -38,5 +41,11 @@ mod reload;
 mod secrets;
 /// Servers, certificates, a started exporter, and running one probe.
 mod support;
+/// Sockets from systemd, and what it is told.
+mod systemd;
 /// tests/README.md names tests that exist.
 mod test_map;
+/// HTTPS, users, headers and limits of the exporter itself.
+mod web_config;
+/// Mistakes in web configuration files.
+mod web_config_files;

@@ -134,7 +134,12 @@ fn every_module_probes() {
             &page,
             "prepare/config",
         ),
-        (&["http_oauth2_token_reference", "http_certificate_references"], &page, "prepare/config"),
+        // The first has a key that is none.
+        (
+            &["http_oauth2_token", "http_oauth2_token_reference", "http_certificate_references"],
+            &page,
+            "prepare/config",
+        ),
         (
             &["tls_connect", "tcp_connect_example", "imap_starttls", "irc_banner_example", "postgresql"],
             &closed,
@@ -148,8 +153,7 @@ fn every_module_probes() {
     ];
     // Files that are not there or not what they should be fail the probe, each in its own phase.
     let tls = [("http_custom_ca_example", "prepare/file"), ("http_inline_certificates", "prepare/config")];
-    let of_others =
-        ["http_with_proxy", "http_oauth2", "http_oauth2_file", "http_oauth2_token", "http_oauth2_token_file"];
+    let of_others = ["http_with_proxy", "http_oauth2", "http_oauth2_file", "http_oauth2_token_file"];
     let mut seen: Vec<&str> = Vec::new();
     for (modules, target, want) in cases {
         for module in modules {

@@ -11,7 +11,9 @@ mod icmp; //       the kernel's own echo replies and errors, in network namespac
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod openssl; //    TLS 1.0 to 1.3, old cipher suites, odd certificates
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
+mod proxies; //    tinyproxy and microsocks, with and without a login
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;
 mod unix; //       Redis, and nginx with TLS, on Unix domain sockets
-mod websocket; //  Python's websockets, also behind nginx
+mod web_config;
+mod websocket; //  Python's websockets, also behind nginx // HTTPS, users and client certificates

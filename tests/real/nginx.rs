@@ -48,7 +48,7 @@ impl Nginx {
     }
 
     /// An exporter whose modules fit this server; `@CA@`, `@CERTIFICATE@` and `@KEY@` stand for its files.
-    fn exporter(&self, config: &str) -> Exporter {
+    pub fn exporter(&self, config: &str) -> Exporter {
         let path = |name: &str| self.dir.path().join(name).display().to_string();
         let config = config
             .replace("@CA@", &path("ca.pem"))

@@ -139,17 +139,18 @@ fn each_version_gets_the_format_it_prefers() {
 }
 
 /// A running Prometheus with an empty store.
-struct Prometheus {
+pub struct Prometheus {
     program: Program,
     address: SocketAddr,
     _dir: TempDir,
 }
 
 /// Labels, joined, and the value of each series of an answer.
-type Series = BTreeMap<String, f64>;
+pub type Series = BTreeMap<String, f64>;
 
 impl Prometheus {
-    fn start(version: &str, config: &str) -> Self {
+    /// Starts an unpacked version with a configuration.
+    pub fn start(version: &str, config: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("prometheus.yml");
         fs::write(&file, config).unwrap();
@@ -175,7 +176,7 @@ impl Prometheus {
     }
 
     /// Whether a query answers these series and no others; the error tells what it answers.
-    fn query<const N: usize>(&self, query: &str, labels: [&str; N], want: &Series) -> Result<(), String> {
+    pub fn query<const N: usize>(&self, query: &str, labels: [&str; N], want: &Series) -> Result<(), String> {
         let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
         let data = self.api(&format!("/api/v1/query?query={encoded}"))?;
         let results = data["result"].as_array().ok_or("not a vector")?;
@@ -197,7 +198,8 @@ impl Prometheus {
     }
 }
 
-fn series<const N: usize>(labels: [&str; N], series: &[([&str; N], f64)]) -> Series {
+/// Series of an answer, by the values of their labels.
+pub fn series<const N: usize>(labels: [&str; N], series: &[([&str; N], f64)]) -> Series {
     series.iter().map(|(values, value)| (join(labels, *values), *value)).collect()
 }
 

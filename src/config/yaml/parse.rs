@@ -29,8 +29,8 @@ const CORE_TAGS: &str = "tag:yaml.org,2002:";
 
 /// Reads the first document of `text`; later ones are not looked at.
 ///
-/// `Ok` holds the tree and the duplicate keys found; `Err` is the one syntax error, or the
-/// reason why there is no document.
+/// `Ok` holds the tree, which has no root if there is no document, and the duplicate keys found;
+/// `Err` is the one syntax error.
 pub fn parse(text: &str) -> Result<(Tree<'_>, Vec<Problem>), Problem> {
     let options = granit_parser::options! { emit_comments: false };
     let mut builder = Builder::default();
@@ -44,10 +44,7 @@ pub fn parse(text: &str) -> Result<(Tree<'_>, Vec<Problem>), Problem> {
             return Ok((builder.tree, builder.duplicates));
         }
     }
-    Err(Problem {
-        position: Position::START,
-        message: "the file is empty; write `modules: {}` for a configuration without modules".to_owned(),
-    })
+    Ok((builder.tree, builder.duplicates))
 }
 
 /// Where another document with content begins; what is no YAML counts as none.
@@ -290,11 +287,18 @@ mod tests {
             ("%YAML 1.1\n---\na: 1\n", Ok("{a: 1}")),
             ("a: &x {b: *x}\n", Err("1:11: this alias stands inside the value it names")),
             ("a: *b\n", Err("1:4: not valid YAML: while parsing node, found unknown anchor")),
-            ("", Err("1:1: the file is empty; write `modules: {}` for a configuration without modules")),
         ];
         for (text, want) in cases {
             let want = want.map(str::to_owned).map_err(str::to_owned);
             assert_eq!(read(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_document_has_no_root() {
+        for text in ["", "# only a comment\n", "\n\n"] {
+            let (tree, problems) = parse(text).unwrap();
+            assert!(tree.root().is_none() && problems.is_empty(), "{text:?}");
         }
     }
 

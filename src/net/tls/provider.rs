@@ -101,6 +101,26 @@ pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::clone(&PROVIDER)
 }
 
+/// What the exporter uses when it is the server itself; it checks the same signatures.
+///
+/// The library's order of suites and groups is as good as any here, and the hybrid group comes first:
+/// a server does not pay for a guess of the client.
+pub(crate) fn server_provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> = LazyLock::new(|| {
+        Arc::new(CryptoProvider {
+            kx_groups: vec![
+                kx_group::X25519MLKEM768,
+                kx_group::X25519,
+                kx_group::SECP256R1,
+                kx_group::SECP384R1,
+            ],
+            signature_verification_algorithms: SIGNATURES,
+            ..default_provider()
+        })
+    });
+    Arc::clone(&PROVIDER)
+}
+
 /// Signatures we can check: those of the library, but RSA from 1024 bits on, as Go has it.
 pub(super) static SIGNATURES: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     all: &[

@@ -119,10 +119,17 @@ fn read_limited(path: &Path) -> io::Result<Vec<u8>> {
 /// Identity of a file's content, as far as one `stat` can tell. The inode is part of it because
 /// files are often replaced by renaming, with the old time stamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct FileStamp {
+pub(crate) struct FileStamp {
     size: u64,
     modified: (i64, i64),
     inode: u64,
+}
+
+impl FileStamp {
+    /// Costs one `stat`, some microseconds, too little to leave the runtime for.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(Self::from)
+    }
 }
 
 impl From<Metadata> for FileStamp {
@@ -140,11 +147,11 @@ impl From<Metadata> for FileStamp {
 pub(super) struct Stamps([Option<FileStamp>; 3]);
 
 impl Stamps {
-    /// Costs one `stat` for each file, some microseconds, too little to leave the runtime for.
+    /// Looks at each file.
     pub(super) fn now(settings: &TlsSettings) -> Result<Self, TlsError> {
         let stamp = |source: &Option<PemSource>| match source {
-            Some(PemSource::File(path)) => match fs::metadata(path) {
-                Ok(metadata) => Ok(Some(FileStamp::from(metadata))),
+            Some(PemSource::File(path)) => match FileStamp::of(path) {
+                Ok(stamp) => Ok(Some(stamp)),
                 Err(source) => Err(file_error(path, source)),
             },
             _ => Ok(None),

@@ -147,9 +147,10 @@ impl Grpc {
                 let handshake = Handshake { client, name, peer, observer: &observer };
                 let again = async |report: &mut Report| {
                     report.begin(Phase::Connect);
-                    connect::tcp(to, None).await.map_err(|error| ProbeError::io(Phase::Connect, to, error))
+                    let stream = connect::tcp(to, None).await;
+                    stream.map(Stream::Plain).map_err(|error| ProbeError::io(Phase::Connect, to, error))
                 };
-                let (_, stream) = handshake.run(stream, witness.report, again).await;
+                let (_, stream) = handshake.run(Stream::Plain(stream), witness.report, again).await;
                 let protocol = observer.protocol();
                 drop(witness);
                 let stream = stream.map_err(Failed::unavailable)?;

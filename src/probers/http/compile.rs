@@ -9,9 +9,12 @@ use super::Http;
 use super::body::Compression;
 use super::checks::HeaderCheck;
 use super::http3;
+use super::oauth2::TokenSource;
+use super::proxy::Proxies;
 use super::request::{Authentication, Body, Template, Value};
 use crate::config::sections::http::{Codec, HeaderMatch, Http as Section};
 use crate::config::sections::http_client::HttpClient;
+use crate::config::sections::oauth2::OAuth2;
 use crate::config::{Module, Secret};
 use crate::probers::{target, tls_client};
 
@@ -25,14 +28,6 @@ pub fn compile(module: &Module) -> Result<Http, String> {
     if section.enable_http3 && client.proxy.is_configured() {
         return Err("HTTP/3 (enable_http3) cannot go through a proxy".to_owned());
     }
-    for (is_used, what) in [
-        (client.proxy.is_configured(), "proxies (proxy_url, proxy_from_environment)"),
-        (client.oauth2.is_some(), "OAuth 2.0 (oauth2)"),
-    ] {
-        if is_used {
-            return Err(format!("{what}: not part of this version"));
-        }
-    }
     let alpn = if section.enable_http3 {
         vec![http3::ALPN.to_vec()]
     } else if client.enable_http2 {
@@ -43,10 +38,14 @@ pub fn compile(module: &Module) -> Result<Http, String> {
     // The name is chosen hop by hop, so the client must not insist on its own.
     let mut tls = (*client.tls_config).clone();
     let server_name = Some(std::mem::take(&mut tls.server_name)).filter(|name| !name.is_empty());
+    let template = template(section)?;
     Ok(Http {
         preference: target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback),
         follow_redirects: client.follow_redirects,
-        template: template(section)?,
+        proxies: Proxies::compile(&client.proxy, &client.tls_config, environment)?,
+        leaves_names: leaves_names(section),
+        tokens: client.oauth2.as_deref().map(|oauth2| tokens(oauth2, &template)).transpose()?,
+        template,
         server_name,
         tls: tls_client::compile(&tls, alpn),
         http3: section.enable_http3,
@@ -68,6 +67,24 @@ pub fn compile(module: &Module) -> Result<Http, String> {
         fail_if_ssl: section.fail_if_ssl,
         fail_if_not_ssl: section.fail_if_not_ssl,
     })
+}
+
+/// Whether names are left to the proxy; as in the peer, also where none is used in the end.
+pub fn leaves_names(section: &Section) -> bool {
+    let proxy = &section.client.proxy;
+    section.skip_resolve_phase_with_proxy && (proxy.proxy_url.is_some() || proxy.proxy_from_environment)
+}
+
+fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn tokens(oauth2: &OAuth2, template: &Template) -> Result<TokenSource, String> {
+    let proxies = Proxies::compile(&oauth2.proxy, &oauth2.tls_config, environment)
+        .map_err(|why| format!("oauth2: {why}"))?;
+    let agent = template.headers.get(header::USER_AGENT).cloned();
+    let agent = agent.unwrap_or(HeaderValue::from_static(crate::USER_AGENT));
+    TokenSource::compile(oauth2, proxies, agent).map_err(|why| format!("oauth2: {why}"))
 }
 
 fn template(section: &Section) -> Result<Template, String> {
@@ -131,10 +148,6 @@ pub fn authentication(client: &HttpClient) -> Option<Authentication> {
         });
     }
     let written = client.authorization.as_ref()?;
-    // Nothing to send is no header, as in the peer.
-    if written.credentials.is_empty() && written.credentials_file.is_empty() {
-        return None;
-    }
     Some(Authentication::Scheme {
         name: written.kind.clone(),
         credentials: value(&written.credentials, &written.credentials_file),

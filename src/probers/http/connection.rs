@@ -25,8 +25,8 @@ use crate::runner::{Phase, ProbeError, Reason};
 pub enum Stream {
     /// TCP alone.
     Plain(TcpStream),
-    /// TLS over TCP.
-    Tls(Box<TlsStream<TcpStream>>),
+    /// TLS over TCP, or over TLS to a proxy.
+    Tls(Box<TlsStream<Stream>>),
 }
 
 /// A request ready for the wire.

@@ -1,13 +1,17 @@
-//! Opening the TCP connection of a hop, counted for the exporter's own metrics.
+//! Opening the connection of a hop, straight or through a proxy, counted for the exporter's own metrics.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
+use super::connection::Stream;
+use super::route::{Route, Via};
+use super::url::Scheme;
 use crate::metrics::own::{DialCounters, DialFailure};
 use crate::net::connect;
+use crate::net::tls::TlsFacts;
 use crate::runner::{Phase, ProbeError, Reason, Run};
 
 /// Longest time a TLS handshake may take even when the probe has more, as in the peer (Go's client limit).
@@ -19,6 +23,36 @@ const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4A
 /// How long the first family may take before the other is tried beside it (RFC 8305 §5, Go's value).
 const FALLBACK_DELAY: Duration = Duration::from_millis(300);
 
+/// A connection that reaches as far as the host.
+pub struct Opened<'a> {
+    /// What TLS or the request goes over.
+    pub stream: Stream,
+    /// Counts as open until it is dropped.
+    pub open: Open<'a>,
+    /// When the TCP connection stood.
+    pub connected: Instant,
+    /// What TLS to the proxy showed.
+    pub proxy_facts: Option<TlsFacts>,
+}
+
+/// Opens a connection for requests of `scheme`.
+///
+/// # Errors
+/// The error of the address that failed last, or what the proxy did wrong.
+pub async fn open<'a>(run: &Run<'a>, route: &Route<'_>, scheme: Scheme) -> Result<Opened<'a>, ProbeError> {
+    let dialed = first_that_answers(run, &route.addresses).await;
+    let Some(Via { proxy, host, port }) = &route.via else {
+        let (tcp, open) = dialed?;
+        return Ok(Opened { stream: Stream::Plain(tcp), open, connected: Instant::now(), proxy_facts: None });
+    };
+    let (tcp, open) = dialed.map_err(|error| proxy.blame(error))?;
+    let connected = Instant::now();
+    // In a box, lest every probe's future has room for it.
+    let entering = Box::pin(proxy.enter(run, Stream::Plain(tcp), scheme, (host, *port)));
+    let (stream, proxy_facts) = entering.await?;
+    Ok(Opened { stream, open, connected, proxy_facts })
+}
+
 /// The first address that accepts a connection.
 ///
 /// The first hop has exactly one address, the one that was selected and is reported. Later hops may
@@ -27,7 +61,7 @@ const FALLBACK_DELAY: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// The error of the address that failed last.
-pub async fn first_that_answers<'a>(
+async fn first_that_answers<'a>(
     run: &Run<'a>,
     addresses: &[SocketAddr],
 ) -> Result<(TcpStream, Open<'a>), ProbeError> {
@@ -121,7 +155,7 @@ impl Drop for Open<'_> {
 /// # Errors
 /// The limit passed.
 pub async fn limit_handshake<F: Future>(run: &Run<'_>, handshake: F) -> Result<F::Output, ProbeError> {
-    if run.deadline.saturating_duration_since(std::time::Instant::now()) <= HANDSHAKE_LIMIT {
+    if run.deadline.saturating_duration_since(Instant::now()) <= HANDSHAKE_LIMIT {
         return Ok(handshake.await);
     }
     tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(|_| {

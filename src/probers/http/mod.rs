@@ -11,26 +11,31 @@ pub(super) mod connection;
 mod cookies;
 mod dial;
 mod http3;
+mod oauth2;
 mod phases;
+mod proxy;
 mod redirect;
 pub(super) mod request;
+mod route;
 pub(super) mod url;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Version};
-use tokio::net::TcpStream;
 
 use self::body::{Body, Compression};
 use self::checks::HeaderCheck;
 use self::connection::{Response, Stream};
 use self::cookies::Jar;
+use self::oauth2::TokenSource;
+use self::proxy::Proxies;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
+use self::route::{Plan, Route};
 use self::url::{Redirect, Scheme, Url};
 use super::tls_handshake::Handshake;
 use super::{Prober, target, tls_report};
@@ -48,6 +53,10 @@ pub struct Http {
     preference: Preference,
     follow_redirects: bool,
     template: Template,
+    proxies: Option<Proxies>,
+    /// `skip_resolve_phase_with_proxy`: the proxy is given names.
+    leaves_names: bool,
+    tokens: Option<TokenSource>,
     /// `server_name` of the module, for the first host only.
     server_name: Option<String>,
     tls: TlsClient,
@@ -92,7 +101,7 @@ impl Prober for Http {
             || section.fail_if_body_json_not_matches_cel.is_some();
         Progress::default().write(has_cel, report);
         let preference = target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback);
-        begin(preference, run, report).await.map(drop)
+        begin((!compile::leaves_names(section)).then_some(preference), run, report).await.map(drop)
     }
 
     fn hostname_conflict(&self, hostname: &str) -> Option<String> {
@@ -168,6 +177,10 @@ impl Progress<'_> {
             samples.set(names::PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS, since.as_secs());
         }
         if self.requested {
+            if self.hops.len() > 1 {
+                // Any redirect begins the phase, also one whose lookups are left to a proxy.
+                samples.add_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", 0.0);
+            }
             for hop in &self.hops {
                 hop.add_to(samples);
             }
@@ -187,27 +200,40 @@ impl Progress<'_> {
     }
 }
 
-/// Parses the target and selects its address.
+/// Parses the target and selects its address; without a preference, that is left to a proxy.
 async fn begin(
-    preference: Preference,
+    preference: Option<Preference>,
     run: &Run<'_>,
     report: &mut Report,
-) -> Result<(Url, Address), ProbeError> {
+) -> Result<(Url, Option<Address>), ProbeError> {
     let url = Url::parse_target(run.target)
         .map_err(|why| ProbeError::new(Phase::Prepare, Reason::BadTarget, why))?;
+    let Some(preference) = preference else { return Ok((url, None)) };
     let address = resolve::select(run, report, &url.host, preference).await;
     let lookup = report.total(Phase::Resolve);
     report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", lookup);
-    Ok((url, address?))
+    Ok((url, Some(address?)))
 }
 
 /// The hop that is about to be made.
-struct Next {
+struct Next<'m> {
     url: Url,
-    addresses: Vec<SocketAddr>,
+    route: Route<'m>,
     host: String,
     server_name: String,
     referer: Option<String>,
+}
+
+impl Next<'_> {
+    /// Status 407 of the proxy itself.
+    fn refused_by_proxy(&self, status: u16) -> Option<ProbeError> {
+        let via = self.route.via.as_ref()?;
+        let is_its_own = status == 407 && via.proxy.takes_requests(self.url.scheme).is_some();
+        is_its_own.then(|| {
+            let why = format!("{} did not accept the credentials: status 407", via.proxy);
+            ProbeError::new(Phase::Proxy, Reason::ProxyAuth, why)
+        })
+    }
 }
 
 impl Http {
@@ -217,7 +243,8 @@ impl Http {
         report: &mut Report,
         progress: &mut Progress<'a>,
     ) -> Result<(), ProbeError> {
-        let (mut url, address) = begin(self.preference, run, report).await?;
+        let preference = (!self.leaves_names).then_some(self.preference);
+        let (mut url, address) = begin(preference, run, report).await?;
         let is_written = |scheme: &str| {
             let start = run.target.get(..scheme.len());
             start.is_some_and(|start| start.eq_ignore_ascii_case(scheme))
@@ -226,19 +253,23 @@ impl Http {
             report.log(Level::Warn, "HTTP/3 needs https, the target's http:// is read as https://", Vec::new);
         }
         self.tls.prepare().map_err(|error| tls_report::error(Phase::Prepare, &url.host, error))?;
-        let mut outgoing = self.template.start(&url).await?;
+        let mut outgoing = self.template.start().await?;
         for phase in ["connect", "tls", "processing", "transfer"] {
             report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
         }
         progress.requested = true;
-        let mut next = self.first(run, &url, address);
+        self.template.complete(&mut outgoing, &url).await?;
+        if let Some(tokens) = &self.tokens {
+            // In a box, lest every probe's future has room for it.
+            outgoing.authorize(Box::pin(tokens.authorization(run, report)).await?);
+        }
+        let mut next = self.first(run, report, &url, address).await?;
         let mut jar = Jar::default();
         loop {
             progress.hops.push(phases::Hop::default());
             let response = self.send(run, report, progress, &next, &outgoing, &jar).await?;
             let Some(to) = self.redirect(report, progress, &response, &next, &url, &mut outgoing)? else {
-                let peer = next.host;
-                return self.judge(run, report, progress, response, &peer).await;
+                return self.judge(run, report, progress, response, &next).await;
             };
             for cookie in response.head.headers.get_all(header::SET_COOKIE) {
                 jar.store(&next.url, &String::from_utf8_lossy(cookie.as_bytes()), SystemTime::now());
@@ -247,16 +278,54 @@ impl Http {
         }
     }
 
-    fn first(&self, run: &Run<'_>, url: &Url, address: Address) -> Next {
-        let configured = run.hostname.or(self.template.host.as_deref());
-        let named = configured.map(without_port).unwrap_or(&url.host);
-        Next {
-            host: configured.unwrap_or(&url.authority).to_owned(),
-            server_name: self.server_name.as_deref().unwrap_or(named).to_owned(),
-            addresses: vec![address.with_port(url.port)],
+    /// `Host` of the first request, if the request for the probe or the module names one.
+    fn configured_host<'a>(&'a self, run: &Run<'a>) -> Option<&'a str> {
+        run.hostname.or(self.template.host.as_deref())
+    }
+
+    /// The TLS name of the first host.
+    fn first_server_name<'a>(&'a self, run: &Run<'a>, url: &'a Url) -> &'a str {
+        let named = self.configured_host(run).map(without_port).unwrap_or(&url.host);
+        self.server_name.as_deref().unwrap_or(named)
+    }
+
+    async fn first(
+        &self,
+        run: &Run<'_>,
+        report: &mut Report,
+        url: &Url,
+        address: Option<Address>,
+    ) -> Result<Next<'_>, ProbeError> {
+        let (route, _) = self.route(run, report, url, address, false).await;
+        let route = route?;
+        Ok(Next {
+            host: self.configured_host(run).unwrap_or(&url.authority).to_owned(),
+            server_name: self.first_server_name(run, url).to_owned(),
+            route,
             referer: None,
             url: url.clone(),
-        }
+        })
+    }
+
+    /// The way to `url`, and how long a lookup for it took; see [`Plan::new`].
+    async fn route(
+        &self,
+        run: &Run<'_>,
+        report: &mut Report,
+        url: &Url,
+        selected: Option<Address>,
+        by_name: bool,
+    ) -> (Result<Route<'_>, ProbeError>, Duration) {
+        let plan = match Plan::new(self.proxies.as_ref(), url, selected, by_name) {
+            Ok(plan) => plan,
+            Err(error) => return (Err(error), Duration::ZERO),
+        };
+        let Some(phase) = plan.lookup() else {
+            return (plan.route(run, self.preference).await, Duration::ZERO);
+        };
+        report.begin(phase);
+        let route = plan.route(run, self.preference).await;
+        (route, report.end())
     }
 
     /// Opens the connection, sends the request, waits for the response's headers.
@@ -265,36 +334,46 @@ impl Http {
         run: &Run<'a>,
         report: &mut Report,
         progress: &mut Progress<'a>,
-        next: &Next,
+        next: &Next<'_>,
         outgoing: &Outgoing,
         jar: &Jar,
     ) -> Result<Response, ProbeError> {
         progress.facts = None;
         progress.observer = None;
         progress.first_byte = Arc::default();
+        let via = next.route.via.as_ref();
         report.log(Level::Debug, "Making HTTP request", || {
-            let address = next.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
-            vec![
+            let address = next.route.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
+            let mut fields = vec![
                 ("url", next.url.with_host(&next.url.host)),
                 ("host", next.host.clone()),
                 ("address", address),
-            ]
+            ];
+            fields.extend(via.map(|via| ("via", via.proxy.to_string())));
+            fields
         });
         if self.http3 {
             // Apart, so that probes over TCP need not make room for it.
             return Box::pin(self.send_http3(report, progress, next, outgoing, jar)).await;
         }
-        let started = report.begin(Phase::Connect);
-        let (tcp, open) = dial::first_that_answers(run, &next.addresses).await?;
-        progress.open.push(open);
-        let connected = Instant::now();
-        report.end_at(connected);
+        let started = report.begin(if via.is_some() { Phase::Proxy } else { Phase::Connect });
+        let opened = dial::open(run, &next.route, next.url.scheme).await?;
+        progress.open.push(opened.open);
+        // As in the peer: the tunnel of https is in no phase, what a proxy of http needs is in this one.
+        let connected = match next.url.scheme {
+            Scheme::Http if via.is_some() => Instant::now(),
+            _ => opened.connected,
+        };
+        report.end();
         progress.hop().connect = Some((started, connected));
         let mut http2 = false;
         let stream = match next.url.scheme {
-            Scheme::Http => Stream::Plain(tcp),
+            Scheme::Http => {
+                progress.facts = opened.proxy_facts;
+                opened.stream
+            }
             Scheme::Https => {
-                let stream = self.encrypt(run, report, progress, next, tcp).await?;
+                let stream = self.encrypt(run, report, progress, next, opened.stream).await?;
                 http2 = progress.facts.as_ref().is_some_and(|facts| facts.alpn.as_deref() == Some(b"h2"));
                 Stream::Tls(Box::new(stream))
             }
@@ -305,6 +384,7 @@ impl Http {
             cookies: jar.header(&next.url),
             referer: next.referer.as_deref(),
             http2,
+            for_proxy: via.and_then(|via| via.proxy.takes_requests(next.url.scheme)),
         };
         let request = outgoing.build(&hop, &self.template.removed)?;
         progress.hop().ready = Some(report.begin(Phase::Processing));
@@ -326,22 +406,20 @@ impl Http {
         run: &Run<'a>,
         report: &mut Report,
         progress: &mut Progress<'a>,
-        next: &Next,
-        tcp: TcpStream,
-    ) -> Result<TlsStream<TcpStream>, ProbeError> {
+        next: &Next<'_>,
+        stream: Stream,
+    ) -> Result<TlsStream<Stream>, ProbeError> {
         let observer = progress.observer.insert(Observer::default()).clone();
         let (client, name) = (&self.tls, next.server_name.as_str());
         let handshake = Handshake { client, name, peer: &next.host, observer: &observer };
-        let address = tcp.peer_addr();
         let open = &mut progress.open;
         let again = async |report: &mut Report| {
             report.begin(Phase::Connect);
-            let address = address.map_err(|error| ProbeError::io(Phase::Connect, &next.host, error))?;
-            let (tcp, opened) = dial::first_that_answers(run, &[address]).await?;
-            open.push(opened);
-            Ok(tcp)
+            let opened = dial::open(run, &next.route, next.url.scheme).await?;
+            open.push(opened.open);
+            Ok(opened.stream)
         };
-        let (began, result) = dial::limit_handshake(run, handshake.run(tcp, report, again)).await?;
+        let (began, result) = dial::limit_handshake(run, handshake.run(stream, report, again)).await?;
         let done = Instant::now();
         report.end_at(done);
         progress.hop().tls = Some((began, done));
@@ -355,7 +433,7 @@ impl Http {
         report: &mut Report,
         progress: &mut Progress<'_>,
         response: &Response,
-        here: &Next,
+        here: &Next<'_>,
         first: &Url,
         outgoing: &mut Outgoing,
     ) -> Result<Option<Redirect>, ProbeError> {
@@ -388,39 +466,38 @@ impl Http {
     }
 
     /// Prepares the hop that a redirect leads to.
-    async fn follow<'a>(
-        &self,
+    async fn follow<'a, 'm>(
+        &'m self,
         run: &Run<'a>,
         report: &mut Report,
         progress: &mut Progress<'a>,
         to: Redirect,
-        before: Next,
-        (first, address): (&Url, Address),
-    ) -> Result<Next, ProbeError> {
+        before: Next<'m>,
+        (first, address): (&Url, Option<Address>),
+    ) -> Result<Next<'m>, ProbeError> {
         let went_plain = before.url.scheme == Scheme::Https;
         let referer = |next: &Url| {
-            let is_first = before.url.authority == first.authority;
-            let host =
-                if is_first { Cow::Owned(address.ip.to_string()) } else { Cow::Borrowed(&*before.url.host) };
+            let host = match address {
+                Some(address) if before.url.authority == first.authority => {
+                    Cow::Owned(address.ip.to_string())
+                }
+                _ => Cow::Borrowed(&*before.url.host),
+            };
             (!went_plain || next.scheme == Scheme::Https).then(|| before.url.with_host(&host))
         };
         match to {
             Redirect::Relative(url) => Ok(Next { referer: referer(&url), url, ..before }),
             Redirect::Absolute(url) => {
                 let is_home = url.host.eq_ignore_ascii_case(&first.host);
-                let addresses = if is_home {
-                    vec![address.with_port(url.port)]
-                } else {
-                    let started = report.begin(Phase::Resolve);
-                    let found = run.net.resolver.lookup_all(&url.host, self.preference).await;
-                    progress.hops.push(phases::Hop { resolve: started.elapsed(), ..phases::Hop::default() });
-                    report.end();
-                    found?.into_iter().map(|address| address.with_port(url.port)).collect()
-                };
+                let known = address.filter(|_| is_home);
+                let (route, resolve) = self.route(run, report, &url, known, true).await;
+                // On a hop of its own, since it counts even when it fails.
+                progress.hops.push(phases::Hop { resolve, ..phases::Hop::default() });
+                let route = route?;
                 let same_place = is_home && url.port == first.port;
                 let server_name =
-                    if same_place { self.first(run, first, address).server_name } else { url.host.clone() };
-                Ok(Next { referer: referer(&url), host: url.authority.clone(), server_name, addresses, url })
+                    if same_place { self.first_server_name(run, first).to_owned() } else { url.host.clone() };
+                Ok(Next { referer: referer(&url), host: url.authority.clone(), server_name, route, url })
             }
         }
     }
@@ -432,7 +509,7 @@ impl Http {
         report: &mut Report,
         progress: &mut Progress<'a>,
         mut response: Response,
-        peer: &str,
+        from: &Next<'_>,
     ) -> Result<(), ProbeError> {
         let is_tls = progress.facts.is_some();
         let headers = std::mem::take(&mut response.head.headers);
@@ -445,7 +522,10 @@ impl Http {
         report.log(Level::Debug, "Received HTTP response", || vec![("status_code", status.to_string())]);
 
         if let Err(error) = checks::status(status, &self.valid_status) {
-            progress.fail(report, error);
+            progress.fail(report, from.refused_by_proxy(status).unwrap_or(error));
+            if let Some(tokens) = self.tokens.as_ref().filter(|_| status == 401) {
+                tokens.forget();
+            }
         } else if let Err(error) = checks::headers(&headers, &self.header_matches, &self.header_not_matches) {
             progress.regex_failed = true;
             progress.fail(report, error);
@@ -464,7 +544,7 @@ impl Http {
             compression => compression,
         };
         let mut body = Body::new(compression, self.body_limit, is_wanted, expected);
-        let read = self.read(&mut response, &mut body, progress, peer).await;
+        let read = self.read(&mut response, &mut body, progress, &from.host).await;
         progress.body_length = body.length();
         drop(response);
         if let Err(error) = read {

@@ -73,6 +73,11 @@ pub enum Authentication {
 }
 
 impl Authentication {
+    /// Whether there is a scheme and nothing to follow it.
+    pub fn is_blank(&self) -> bool {
+        matches!(self, Self::Scheme { credentials: Value::Inline(text), .. } if text.is_empty())
+    }
+
     /// The value of the `Authorization` header.
     ///
     /// # Errors
@@ -80,17 +85,29 @@ impl Authentication {
     pub async fn header(&self) -> Result<HeaderValue, ProbeError> {
         match self {
             Self::Basic { username, password } => basic(&username.read().await?, &password.read().await?),
-            Self::Scheme { name, credentials } => sensitive(&format!("{name} {}", credentials.read().await?)),
+            Self::Scheme { name, credentials } => {
+                let text = format!("{name} {}", credentials.read().await?);
+                // Without credentials only the scheme is sent, as in the peer.
+                sensitive(text.trim_end())
+            }
         }
     }
 }
 
-fn basic(username: &str, password: &str) -> Result<HeaderValue, ProbeError> {
+/// Credentials of the Basic scheme (RFC 7617).
+///
+/// # Errors
+/// They cannot be sent as a header.
+pub fn basic(username: &str, password: &str) -> Result<HeaderValue, ProbeError> {
     let encoded = data_encoding::BASE64.encode(format!("{username}:{password}").as_bytes());
     sensitive(&format!("Basic {encoded}"))
 }
 
-fn sensitive(text: &str) -> Result<HeaderValue, ProbeError> {
+/// A header value that never prints.
+///
+/// # Errors
+/// The text has characters no header may have.
+pub fn sensitive(text: &str) -> Result<HeaderValue, ProbeError> {
     let mut value = HeaderValue::from_str(text).map_err(|_| {
         ProbeError::new(
             Phase::Prepare,
@@ -158,17 +175,33 @@ const SENSITIVE: [HeaderName; 6] = [
 ];
 
 impl Template {
-    /// Reads what is in files and makes the first request.
+    /// Makes the first request, still without what [`Template::complete`] adds.
     ///
     /// # Errors
-    /// A file cannot be read, or a value cannot be sent as a header.
-    pub async fn start(&self, url: &Url) -> Result<Outgoing, ProbeError> {
+    /// The file with the body cannot be read.
+    pub async fn start(&self) -> Result<Outgoing, ProbeError> {
         let (body, chunked) = match &self.body {
             Body::Empty => (Bytes::new(), false),
             Body::Inline(bytes) => (bytes.clone(), false),
             Body::File(path) => (read_file(path, MAX_BODY_FILE_BYTES).await?.into(), true),
         };
-        let mut headers = self.headers.clone();
+        Ok(Outgoing {
+            method: self.method.clone(),
+            body,
+            chunked,
+            content_headers: true,
+            credentials: true,
+            headers: self.headers.clone(),
+            authorization: None,
+        })
+    }
+
+    /// Adds credentials and the headers that may come from files.
+    ///
+    /// # Errors
+    /// A file cannot be read, or a value cannot be sent as a header.
+    pub async fn complete(&self, outgoing: &mut Outgoing, url: &Url) -> Result<(), ProbeError> {
+        let headers = &mut outgoing.headers;
         for (name, value) in &self.added {
             let value = HeaderValue::from_str(&value.read().await?).map_err(|_| {
                 ProbeError::new(
@@ -179,21 +212,13 @@ impl Template {
             })?;
             headers.append(name.clone(), value);
         }
-        let authorization = match (&url.userinfo, &self.authentication) {
+        outgoing.authorization = match (&url.userinfo, &self.authentication) {
             _ if headers.contains_key(header::AUTHORIZATION) => None,
             (Some((user, password)), _) => Some(basic(user, password)?),
             (None, Some(authentication)) => Some(authentication.header().await?),
             (None, None) => None,
         };
-        Ok(Outgoing {
-            method: self.method.clone(),
-            body,
-            chunked,
-            content_headers: true,
-            credentials: true,
-            headers,
-            authorization,
-        })
+        Ok(())
     }
 
     /// Whether a redirect that keeps the body can be followed: a body from a file is not sent twice, as in the peer.
@@ -215,6 +240,8 @@ pub struct Hop<'a> {
     pub referer: Option<&'a str>,
     /// HTTP/2 was agreed on, or HTTP/3, whose requests look the same.
     pub http2: bool,
+    /// The request is for a proxy to pass on, with this `Proxy-Authorization`.
+    pub for_proxy: Option<Option<&'a HeaderValue>>,
 }
 
 impl Outgoing {
@@ -226,6 +253,11 @@ impl Outgoing {
         self.body = Bytes::new();
         self.chunked = false;
         self.content_headers = false;
+    }
+
+    /// Sends these credentials in place of all others.
+    pub fn authorize(&mut self, authorization: HeaderValue) {
+        self.authorization = Some(authorization);
     }
 
     /// Leaves the site the credentials are for; they do not come back on a later hop.
@@ -240,7 +272,7 @@ impl Outgoing {
     pub fn build(&self, hop: &Hop<'_>, removed: &[HeaderName]) -> Result<Request, ProbeError> {
         let refuse =
             |what: &str| ProbeError::new(Phase::Prepare, Reason::BadTarget, format!("{what} cannot be sent"));
-        let uri: Uri = if hop.http2 {
+        let uri: Uri = if hop.http2 || hop.for_proxy.is_some() {
             let text = format!("{}://{}{}", hop.url.scheme.as_str(), hop.host, hop.url.path);
             text.parse().map_err(|_| refuse(&format!("the URL {text:?}")))?
         } else {
@@ -265,6 +297,9 @@ impl Outgoing {
         }
         if let Some(value) = self.authorization.as_ref().filter(|_| self.credentials) {
             headers.insert(header::AUTHORIZATION, value.clone());
+        }
+        if let Some(Some(login)) = hop.for_proxy {
+            headers.append(header::PROXY_AUTHORIZATION, login.clone());
         }
         if let Some(cookies) = hop.cookies.as_deref() {
             // Cookies of the module and of the jar travel in one header (RFC 6265 §5.4).

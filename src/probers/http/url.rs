@@ -143,6 +143,11 @@ impl Url {
         true
     }
 
+    /// Scheme and authority with another path, without user and password.
+    pub fn with_path(&self, path: &str) -> String {
+        format!("{}://{}{path}", self.scheme.as_str(), self.authority)
+    }
+
     /// The port, if the URL names one; not whether it is a valid one.
     pub fn written_port(&self) -> Option<&str> {
         let (host, port) = self.authority.rsplit_once(':')?;

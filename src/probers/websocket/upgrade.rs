@@ -59,7 +59,12 @@ impl Template {
         Self {
             host,
             user_agent,
-            authentication: section.http_config.as_deref().and_then(authentication),
+            // Unlike http, the peer's websocket sends no scheme without credentials.
+            authentication: section
+                .http_config
+                .as_deref()
+                .and_then(authentication)
+                .filter(|way| !way.is_blank()),
             lines: Secret::from(lines.as_str()),
             from_files,
         }

@@ -12,6 +12,7 @@ use rustls::ServerConfig;
 use crate::support::certificates::{Authority, END, Validity};
 use crate::support::http3::{Answer, End, Http3Peer};
 use crate::support::peers::{Peer, closed_port};
+use crate::support::requests::{Recorder, respond};
 use crate::support::{Probed, compile, probe, probe_as};
 
 /// An authority and the settings of a server for 127.0.0.1 and a.test.
@@ -103,6 +104,12 @@ async fn the_request_carries_what_the_module_says() {
     probe_as(&module(&authority, token), &peer.url("/"), Some("a.test")).await;
     let seen = &peer.seen()[1];
     assert_eq!((&*seen.line, seen.header("authorization")), ("GET https://a.test/", Some("Bearer secret")));
+
+    let tokens = Recorder::start(|_| respond("200 OK", "", "{\"access_token\": \"fetched\"}")).await;
+    let oauth2 = format!("oauth2: {{client_id: c, token_url: 'http://{}/'}}", tokens.address);
+    let probed = probe(&module(&authority, &oauth2), &peer.url("/")).await;
+    assert_eq!(probed.failure(), None, "{}", probed.why());
+    assert_eq!(peer.seen()[2].header("authorization"), Some("Bearer fetched"));
 }
 
 #[tokio::test]

@@ -50,6 +50,18 @@ impl Authority {
         format!("{:?}", self.pem)
     }
 
+    /// The root in PEM.
+    pub fn pem(&self) -> &str {
+        &self.pem
+    }
+
+    /// A certificate for these names and addresses, and its key.
+    pub fn issue_pair(&self, names: &[&str], validity: Validity) -> Pair {
+        let (params, key) = leaf(names, validity);
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
     /// Settings of a server with a certificate for these names and addresses.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
         self.server(names, validity, WebPkiClientVerifier::no_client_auth())
@@ -70,16 +82,7 @@ impl Authority {
         validity: Validity,
         clients: Arc<dyn ClientCertVerifier>,
     ) -> Arc<ServerConfig> {
-        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
-        let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name = named("leaf");
-        let (begin, end) = match validity {
-            Validity::Now => (2020, 2040),
-            Validity::Past => (2001, 2002),
-        };
-        params.not_before = date_time_ymd(begin, 1, 1);
-        params.not_after = date_time_ymd(end, 1, 1);
-        let key = KeyPair::generate().unwrap();
+        let (params, key) = leaf(names, validity);
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
@@ -91,6 +94,36 @@ impl Authority {
                 PrivateKeyDer::Pkcs8(key.serialize_der().into()),
             );
         Arc::new(config.unwrap())
+    }
+}
+
+/// What a leaf says, and its key.
+fn leaf(names: &[&str], validity: Validity) -> (CertificateParams, KeyPair) {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    params.distinguished_name = named("leaf");
+    let (begin, end) = match validity {
+        Validity::Now => (2020, 2040),
+        Validity::Past => (2001, 2002),
+    };
+    params.not_before = date_time_ymd(begin, 1, 1);
+    params.not_after = date_time_ymd(end, 1, 1);
+    (params, KeyPair::generate().unwrap())
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Debug)]
+pub struct Pair {
+    pub certificate: String,
+    pub key: String,
+}
+
+impl Pair {
+    /// A certificate that signed itself and calls itself an authority, as `openssl req -x509` makes them.
+    pub fn self_signed() -> Self {
+        let (mut params, key) = leaf(&["self.test"], Validity::Now);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// Longest time anything here is waited for.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A directory that is removed with the value.
 pub struct Dir(PathBuf);
@@ -76,12 +76,17 @@ impl Exporter {
 
     /// Starts in `dir` with exactly these arguments.
     pub fn start_in(dir: Dir, args: &[&str]) -> Self {
-        let mut child = command(&dir, args)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = command(&dir, args);
+        let mut exporter = Self::start_with(dir, command.stdin(Stdio::null()));
+        let line = exporter.wait_for_log("Listening on");
+        let address = line.split("address").nth(1).unwrap().trim_matches(['=', '"', ':', '}']);
+        exporter.address = address.parse().unwrap();
+        exporter
+    }
+
+    /// Starts a command of the caller's; where it listens is the caller's business.
+    pub fn start_with(dir: Dir, command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let shared = Arc::clone(&log);
@@ -91,11 +96,7 @@ impl Exporter {
                 shared.grown.notify_all();
             }
         });
-        let mut exporter = Self { dir, address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log };
-        let line = exporter.wait_for_log("Listening on");
-        let address = line.split("address").nth(1).unwrap().trim_matches(['=', '"', ':', '}']);
-        exporter.address = address.parse().unwrap();
-        exporter
+        Self { dir, address: SocketAddr::from(([127, 0, 0, 1], 0)), child, log }
     }
 
     /// All log lines so far.

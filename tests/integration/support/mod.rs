@@ -9,6 +9,7 @@ pub mod http_peer;
 pub mod namespace;
 pub mod odd_certificates;
 pub mod peers;
+pub mod requests;
 
 use std::time::Duration;
 
@@ -68,6 +69,11 @@ impl Probed {
     /// Why it failed, with all causes; empty on success.
     pub fn why(&self) -> String {
         self.0.failure.as_ref().map(runner::ProbeError::chain).unwrap_or_default()
+    }
+
+    /// Everything about the probe that anybody can read but its metrics: the reason and the log lines.
+    pub fn told(&self) -> String {
+        format!("{}\n{:?}\n{:?}", self.why(), self.0.failure, self.0.report.events())
     }
 
     /// Value of a series such as `probe_x{phase="tls"}`; labels are sorted by name.

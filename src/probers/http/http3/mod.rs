@@ -56,13 +56,13 @@ impl Http {
         &self,
         report: &mut Report,
         progress: &mut Progress<'_>,
-        next: &Next,
+        next: &Next<'_>,
         outgoing: &Outgoing,
         jar: &Jar,
     ) -> Result<Response, ProbeError> {
         let started = report.begin(Phase::Connect);
         let attempt = |address| Attempt::make(address, &self.tls, &next.server_name);
-        let attempt = match &*next.addresses {
+        let attempt = match &*next.route.addresses {
             [only] => attempt(*only).await?,
             several => dial::race(several, attempt).await.map_err(|last| match last {
                 Some((_, error)) => error,
@@ -100,6 +100,7 @@ impl Http {
             cookies: jar.header(&next.url),
             referer: next.referer.as_deref(),
             http2: true,
+            for_proxy: None,
         };
         let mut request = outgoing.build(&hop, &self.template.removed)?;
         let asked = ask_for_gzip(&mut request.head);
