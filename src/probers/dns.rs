@@ -161,6 +161,7 @@ impl Dns {
             Transport::Tls(client) => Some(client),
         };
         let stream = connect::tcp(to, self.source).await.map_err(refused)?;
+        connect::report_round_trip(&stream, report);
         let Some(client) = client else {
             report.begin(Phase::Request);
             return query.over_stream(stream, to).await;

@@ -13,6 +13,8 @@ section! {
     pub struct DialogueStep {
         /// A line must match; written but empty, it matches any line.
         expect: Option<GoRegex>,
+        /// A line may match before its end has come, as a prompt does.
+        expect_partial: bool,
         /// These bytes must follow; not together with `expect`.
         expect_bytes: Bytes,
         /// Emits `probe_expect_info` with these labels when `expect` matched, even if empty.
@@ -51,6 +53,13 @@ impl DialogueStep {
         if self.expect.is_none() {
             if !labels.is_empty() {
                 note_unused("labels", "without expect", written, ctx);
+            }
+            if self.expect_partial {
+                let path = ctx.key("expect_partial");
+                ctx.note(
+                    written.position_of("expect_partial"),
+                    format!("{path} has no effect without expect"),
+                );
             }
             return;
         }
@@ -108,6 +117,7 @@ pub(super) fn note_ignored<'t>(
 ) {
     for (index, step) in steps.iter().enumerate() {
         let uses = [
+            ("expect_partial", step.expect_partial),
             ("expect_bytes", !step.expect_bytes.is_empty()),
             ("labels", step.labels.is_some()),
             ("starttls", step.starttls),

@@ -37,6 +37,7 @@ use super::{Prober, target, tls_report};
 use crate::config::{self, CelProgram};
 use crate::logging::Level;
 use crate::metrics::names;
+use crate::net::connect;
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::{Observer, TlsClient, TlsFacts, TlsStream};
 use crate::regex::GoRegex;
@@ -289,6 +290,7 @@ impl Http {
         progress.open.push(open);
         let connected = Instant::now();
         report.end_at(connected);
+        connect::report_round_trip(&tcp, report);
         progress.hop().connect = Some((started, connected));
         let mut http2 = false;
         let stream = match next.url.scheme {

@@ -249,6 +249,10 @@ async fn streams_have_a_length_in_front() {
     let peer = Peer::tcp(vec![Act::DripAnswer(|query| framed(two_addresses(query)))]).await;
     let probed = probe(&module("  transport_protocol: tcp\n"), &peer.target()).await;
     assert_eq!(probed.failure(), None, "split writes: {}", probed.why());
+    let rtt = probed.value("probe_tcp_rtt_seconds");
+    assert!(rtt.is_some_and(|rtt| (1e-6..0.5).contains(&rtt)), "{rtt:?}");
+    let probed = probe(&module(""), &Peer::udp(|query| vec![two_addresses(query)]).await.target()).await;
+    assert_eq!(probed.value("probe_tcp_rtt_seconds"), None, "there is no connection");
 }
 
 #[tokio::test]
