@@ -23,7 +23,11 @@ mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http2;
     mod http3;
+    mod http_bodies;
+    mod http_hostile;
+    mod http_redirects;
     mod icmp;
     mod tcp;
     mod tls;

@@ -55,11 +55,7 @@ impl DialogueStep {
                 note_unused("labels", "without expect", written, ctx);
             }
             if self.expect_partial {
-                let path = ctx.key("expect_partial");
-                ctx.note(
-                    written.position_of("expect_partial"),
-                    format!("{path} has no effect without expect"),
-                );
+                note_unused("expect_partial", "without expect", written, ctx);
             }
             return;
         }
