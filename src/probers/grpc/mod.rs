@@ -137,6 +137,7 @@ impl Grpc {
         let stream = connect::tcp(to, None).await;
         let stream =
             stream.map_err(|error| Failed::unavailable(ProbeError::io(Phase::Connect, to, error)))?;
+        connect::report_round_trip(&stream, report);
         let stream = match &self.client {
             None => Stream::Plain(stream),
             Some(client) => {
