@@ -38,9 +38,9 @@ use super::{Prober, target, tls_report};
 use crate::config::{self, CelProgram};
 use crate::logging::Level;
 use crate::metrics::names;
+use crate::net::connect;
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::{Observer, TlsClient, TlsFacts, TlsStream};
-use crate::net::connect;
 use crate::regex::GoRegex;
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
