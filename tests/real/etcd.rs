@@ -409,7 +409,8 @@ fn tls_with_our_certificate_and_a_password() {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::new(dir.path());
     let server = authority.issue("server", &["127.0.0.1"]);
-    let ours = authority.issue("ours", &["receiver.test"]);
+    // Its gateway refuses a common name, which it could not use as the name of a user.
+    let ours = authority.issue_unnamed("ours", &["receiver.test"]);
     let file = |argument: &str, path: &Path| format!("{argument}={}", path.display());
     let arguments = [
         file("--cert-file", &server.certificate),
