@@ -137,6 +137,7 @@ impl Module {
             (Some(kind), None) => AnyProber::compile(kind, &written),
             (None, None) => Err("the module is empty".to_owned()),
         };
+        let prober = prober.map_err(|why| written.redacted(why));
         Self { name, written, prober }
     }
 
