@@ -103,7 +103,7 @@ closed_set! {
         Mismatch = "mismatch" "the peer's answer does not match what is expected",
         Rcode = "rcode" "the DNS response code is not among the valid ones",
         Record = "record" "a DNS record check failed",
-        Unsupported = "unsupported" "this version cannot run the module's prober",
+        Unsupported = "unsupported" "the prober needs something that this operating system does not have",
     }
 }
 
