@@ -167,7 +167,9 @@ const RELOADED: &str = "blackbox_exporter_config_last_reload_successful";
 #[test]
 fn files_are_read_again_when_they_change() {
     let send = |file: &str| {
-        format!("modules:\n  a: {{prober: tcp, tcp: {{query_response: [{{send: \"{file}\"}}]}}}}\n")
+        // The server repeats the line once it has noted it.
+        let steps = format!("[{{send: \"{file}\"}}, {{expect: \"^[12] \"}}]");
+        format!("modules:\n  a: {{prober: tcp, tcp: {{query_response: {steps}}}}}\n")
     };
     // With and without a look at the file itself.
     for (flag, text_counts) in
@@ -182,8 +184,7 @@ fn files_are_read_again_when_they_change() {
         let (peer, heard) = server("");
         let probe = || {
             assert_eq!(exporter.get(&format!("/probe?module=a&target={peer}")).status, 200);
-            let heard = std::mem::take(&mut *heard.lock().unwrap());
-            heard
+            std::mem::take(&mut *heard.lock().unwrap())
         };
         assert_eq!(probe(), "1 first\n");
 
