@@ -20,6 +20,8 @@ mod metric_names;
 mod metrics_doc;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
+/// Values from the environment and from files.
+mod placeholders;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
