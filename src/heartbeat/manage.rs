@@ -239,7 +239,7 @@ mod tests {
             json!({"at": "16:05:00", "until": "24:00:00", "tz": "Asia/Shanghai", "grace": "0s"}),
             json!({"at": "23:59:59", "until": "00:00:07", "tz": "UTC", "grace": "1s", "alert_on_data": true}),
             json!({
-                "every": "10s", "grace": "1s", "id": "60y4E", "values": ["rows"], "tags": ["a b", "ü\"\\\n"],
+                "every": "10s", "grace": "1s", "id": "60y4E", "values": ["rows"], "tags": ["a b", "ü\"\\\n", "${env:HOME}"],
                 "labels": {"team": "infra: #1"}, "adaptive": {"threshold": 10, "floor": "250ms"},
                 "on_miss": {"module": "http_2xx", "target": "https://x/?a={b}", "attempts": 2},
             }),

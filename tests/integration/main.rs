@@ -14,6 +14,8 @@ mod endpoints;
 mod heartbeat_grpc;
 /// Heartbeats are made, changed, paused and removed at run time.
 mod heartbeat_manage;
+/// Heartbeats: metrics, discovery, probes, reloads and restarts.
+mod heartbeats;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.
@@ -22,15 +24,21 @@ mod metric_names;
 mod metrics_doc;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
+/// Values from the environment and from files.
+mod placeholders;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http2;
     mod http3;
+    mod http_bodies;
     mod http_credentials;
+    mod http_hostile;
     mod http_oauth2;
     mod http_proxy;
+    mod http_redirects;
     mod icmp;
     mod tcp;
     mod tls;

@@ -5,6 +5,7 @@
 
 mod caddy; //      HTTP/3
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
+mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
 mod heartbeat_grpc; // a generated client of gRPC's C core reports in
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
