@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
 use super::differences::differences;
-use super::{LoadOptions, Values};
+use super::{Heartbeats, LoadOptions, Values};
 use crate::logging;
 use crate::metrics::own::{ModuleCounters, Own};
 use crate::probers::{self, Module};
@@ -22,6 +22,8 @@ use crate::probers::{self, Module};
 pub struct Snapshot {
     /// By name.
     pub modules: BTreeMap<String, Loaded>,
+    /// What reports in; `None` without the section.
+    pub heartbeats: Option<Arc<Heartbeats>>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
     warnings: Vec<String>,
@@ -282,11 +284,12 @@ fn read(path: &Path) -> io::Result<String> {
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
-    let file = super::load(text, &LoadOptions { strict })
+    let mut file = super::load(text, &LoadOptions { strict })
         .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
     let yaml = file.to_yaml();
     let values = file.values.clone();
     let mut warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{name}:{warning}")).collect();
+    let heartbeats = file.heartbeats.take().map(Arc::from);
     let modules = probers::compile_all(file);
     let mut broken = Vec::new();
     for module in modules.values() {
@@ -303,7 +306,7 @@ fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot
         let counters = counters.remove(name.as_str()).unwrap_or_default();
         (name.clone(), Loaded { module: Arc::clone(module), counters })
     });
-    Ok(Snapshot { modules: modules.collect(), yaml, warnings, values })
+    Ok(Snapshot { modules: modules.collect(), heartbeats, yaml, warnings, values })
 }
 
 #[cfg(test)]
