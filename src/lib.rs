@@ -4,6 +4,8 @@
 
 pub mod app;
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod client;
 pub mod config;
 pub mod heartbeat;
 pub mod logging;

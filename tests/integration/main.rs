@@ -8,6 +8,14 @@
 mod api;
 /// Flags, exit codes and the end of the process.
 mod cli;
+/// The subcommands that report to a receiver.
+#[cfg(target_os = "linux")]
+mod client {
+    mod agent;
+    mod output;
+    mod reports;
+    mod signals;
+}
 /// What each path answers.
 mod endpoints;
 /// Own metrics while many probes run.
