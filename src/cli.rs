@@ -233,8 +233,9 @@ fn command() -> Command {
         )
 }
 
-/// The subcommands are in `client::flags`; here they are only named.
+/// The subcommands are in `client::flags` and `terminal::flags`; here they are only named.
 const USAGE: &str = "heartbeat_exporter [OPTIONS]
+       heartbeat_exporter probe [OPTIONS] <MODULE> <TARGET>  (probes once and shows the report)
        heartbeat_exporter run [OPTIONS] <NAME> -- <COMMAND>...  (reports how a job went)
        heartbeat_exporter agent [OPTIONS] <NAME>  (reports this node)";
 

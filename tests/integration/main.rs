@@ -49,6 +49,8 @@ mod secrets;
 mod support;
 /// Sockets from systemd, and what it is told.
 mod systemd;
+/// One probe in a terminal.
+mod terminal;
 /// tests/README.md names tests that exist.
 mod test_map;
 /// HTTPS, users, headers and limits of the exporter itself.
