@@ -146,7 +146,8 @@ pub fn version() -> String {
     )
 }
 
-fn command() -> Command {
+/// The definition, for completions and the manual page as well.
+pub fn command() -> Command {
     let levels = PossibleValuesParser::new(["debug", "info", "warn", "error"]);
     let outcomes = PossibleValuesParser::new(["none", "changes", "failures", "all"]);
     Command::new("heartbeat_exporter")

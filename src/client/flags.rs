@@ -135,7 +135,8 @@ fn number(matches: &ArgMatches, name: &str) -> u32 {
     matches.get_one(name).copied().unwrap_or_default()
 }
 
-fn run_command() -> Command {
+/// The definition of `run`.
+pub fn run_command() -> Command {
     Command::new("heartbeat_exporter run")
         .about(
             "Runs a command and reports to a heartbeat how it went. The command's output, exit code and signals \
@@ -161,7 +162,8 @@ fn run_command() -> Command {
         )
 }
 
-fn agent_command() -> Command {
+/// The definition of `agent`.
+pub fn agent_command() -> Command {
     Command::new("heartbeat_exporter agent")
         .about("Reports this node to a heartbeat: processor, memory, disks, load, processes.")
         .override_usage("heartbeat_exporter agent [OPTIONS] <NAME>")

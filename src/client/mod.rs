@@ -14,6 +14,8 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use clap::Command;
+
 use crate::cli::Exit;
 
 /// Runs the subcommand that the first argument names; `None` when it names none.
@@ -27,6 +29,11 @@ pub fn main(args: &[OsString]) -> Option<ExitCode> {
         run::PASS_ON => Some(run::pass_on()),
         _ => None,
     }
+}
+
+/// The definitions of the subcommands, for completions and the manual page.
+pub fn commands() -> [Command; 2] {
+    [flags::run_command(), flags::agent_command()]
 }
 
 /// There was something to print instead of something to do.

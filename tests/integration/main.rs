@@ -24,6 +24,9 @@ mod load;
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// Completions and the manual page are those of the command line.
+#[cfg(target_os = "linux")]
+mod packaging;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Modules of a configuration against scripted servers, one file for each prober.
