@@ -29,15 +29,21 @@ mod metrics_doc;
 mod packaging;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
+/// Values from the environment and from files.
+mod placeholders;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http2;
     mod http3;
+    mod http_bodies;
     mod http_credentials;
+    mod http_hostile;
     mod http_oauth2;
     mod http_proxy;
+    mod http_redirects;
     mod icmp;
     mod tcp;
     mod tls;
