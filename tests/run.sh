@@ -24,4 +24,7 @@ for major in 2 3; do
   "$promtool" test rules alerting-rules/tests/*.yml
 done
 
+echo "run: units, packages, images and charts"
+tests/check-packaging.sh
+
 echo "run: all tests passed"
