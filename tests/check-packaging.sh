@@ -72,7 +72,11 @@ step "Helm chart and manifests"
 "$tools/bin/python" $here/manifests.py "$program"
 
 step "Debian package"
-[ -e packaging/heartbeat_exporter.1 ] || without_manual=(--suppress-tags no-manual-page)
+if [ -e packaging/heartbeat_exporter.1 ]; then
+  touch "$work/has-manual-and-completions"
+else
+  without_manual=(--suppress-tags no-manual-page)
+fi
 # Compressed little: this one is for nobody.
 deb=$(DPKG_DEB_OPTIONS="-Zgzip -z1" packaging/debian/build.sh "$program" "$work")
 mv "$deb" "$work/heartbeat-exporter.deb"
