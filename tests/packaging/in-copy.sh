@@ -64,5 +64,7 @@ ip link set lo up
 # The old root goes away, so that the new one is nobody's folder.
 pivot_root . .
 umount --lazy .
+# A systemd in a container relies on that, to hand secrets to its services.
+mount --make-rshared /
 
 exec chroot . env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 container=packaging-test "$@"

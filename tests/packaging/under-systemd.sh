@@ -54,7 +54,7 @@ echo "probes work in the sandbox: icmp, http, tcp, names"
 systemctl reload $unit || die "a reload fails"
 echo 'modules: {x: {prober: http, http: {nonsense: 1}}}' >$config.bad
 cp $config $config.good
-cp $config.bad $config
+mv $config.bad $config
 ! systemctl reload $unit 2>/dev/null || die "a reload of a bad file is a success"
 [ "$(property ActiveState) $(property MainPID)" = "active $pid" ] || die "a bad file ended it"
 is "bad file" "$(get /metrics)" 'blackbox_exporter_config_last_reload_successful 0'
@@ -64,7 +64,26 @@ is "mended file" "$(get /metrics)" 'blackbox_exporter_config_last_reload_success
 [ "$(property MainPID)" = "$pid" ] || die "a reload started it anew"
 echo "reloads: a bad file fails the reload and changes nothing"
 
-mkdir -p /run/systemd/system/$unit.d
+# As docs/deployment.md says.
+mkdir -p /run/systemd/system/$unit.d /etc/heartbeat_exporter/secrets
+echo sesame >/etc/heartbeat_exporter/secrets/token
+chmod 600 /etc/heartbeat_exporter/secrets/token
+printf '[Service]\nLoadCredential=token:/etc/heartbeat_exporter/secrets/token\n' >/run/systemd/system/$unit.d/test.conf
+cat >$config <<END
+modules:
+  by_root: {prober: http, http: {authorization: {credentials_file: /etc/heartbeat_exporter/secrets/token}}}
+  by_systemd: {prober: http, http: {authorization: {credentials_file: /run/credentials/$unit/token}}}
+END
+systemctl daemon-reload
+systemctl restart $unit
+healthy=target=http://127.0.0.1:9115/-/healthy
+is "a secret of root" "$(get "/probe?module=by_root&$healthy")" 'probe_failure_info\{phase="prepare",reason="file"\} 1'
+is "a secret from systemd" "$(get "/probe?module=by_systemd&$healthy")" 'probe_success 1'
+cp $config.good $config
+rm -r /etc/heartbeat_exporter/secrets
+echo "secrets: handed over by systemd, and the file stays with root"
+
+# The watchdog.
 printf '[Service]\nWatchdogSec=2\nRestartSec=0\n' >/run/systemd/system/$unit.d/test.conf
 systemctl daemon-reload
 systemctl restart $unit
