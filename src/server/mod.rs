@@ -3,7 +3,7 @@
 pub mod accept;
 mod admin;
 pub mod answer;
-mod api;
+pub mod api;
 mod body;
 mod client;
 mod connection;
