@@ -423,6 +423,15 @@ async fn health_follows_the_heartbeat() {
     client.call(SEND, &[], &text(1, "auto-1")).await;
     assert_eq!(unknown.hear().await, b"\x08\x01");
 
+    // Other exporters can probe it.
+    let modules = "modules:\n  up: {prober: grpc, timeout: 5s, grpc: {service: job}}\n  \
+        never: {prober: grpc, timeout: 5s, grpc: {service: batch/other}}\n";
+    let other = Exporter::start(modules, &[]);
+    for (module, want) in [("up", "\nprobe_success 1\n"), ("never", "\nprobe_success 0\n")] {
+        let page = other.get(&format!("/probe?module={module}&target={}", exporter.address)).text();
+        assert!(page.contains(want), "{page}");
+    }
+
     let entry = |name: &str, status: &[u8]| {
         let status = [&[0x12, u8::try_from(status.len()).unwrap()], status].concat();
         let name = if name.is_empty() { Vec::new() } else { text(1, name) };
