@@ -8,8 +8,8 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 /// What the body of a request comes from.
-pub trait RequestBody: body::Body<Data = Bytes> + Send + Unpin {}
-impl<T: body::Body<Data = Bytes> + Send + Unpin> RequestBody for T {}
+pub trait RequestBody: body::Body<Data = Bytes> + Send + Unpin + 'static {}
+impl<T: body::Body<Data = Bytes> + Send + Unpin + 'static> RequestBody for T {}
 
 /// What a client sent, as far as it was wanted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

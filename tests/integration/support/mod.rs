@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod odd_certificates;
 pub mod peers;
 pub mod requests;
+pub mod session;
 
 use std::time::Duration;
 
