@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
 use crate::config::reload::{Live, Source};
-use crate::heartbeat::Service;
+use crate::heartbeat::service::{self, Service};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
@@ -161,13 +161,16 @@ async fn serve(
     if let Some(interval) = notifier.alive_interval() {
         tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
     }
-    let service = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
-    if let Some((service, inputs)) = heartbeats {
-        tasks.spawn(service.run(inputs, Arc::clone(&live), net));
-    }
+    let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
+    match heartbeats {
+        Some((service, inputs)) => tasks.spawn(service.run(inputs, Arc::clone(&live), net)),
+        None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
+    };
     tasks.spawn(watch_delay(own));
-    if let Some(interval) = flags.auto_reload {
-        tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
+    match (flags.auto_reload, flags.refresh) {
+        (Some(interval), _) => drop(tasks.spawn(reload_now_and_then(Arc::clone(&live), interval))),
+        (None, Some(interval)) => drop(tasks.spawn(refresh_now_and_then(Arc::clone(&live), interval))),
+        (None, None) => {}
     }
     let reloads = Arc::clone(&notifier);
     tasks.spawn(async move {
@@ -184,13 +187,14 @@ async fn serve(
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
-    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
-        name = stop.received() => info!(signal = name, "Stopping at once"),
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
+            name = stop.received() => info!(signal = name, "Stopping at once"),
+        }
     }
-    if let Some(service) = service {
+    if let Some(service) = watched {
         service.close().await;
     }
     Ok(())
@@ -234,6 +238,14 @@ async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
             }
             () = live.reloaded() => {}
         }
+    }
+}
+
+async fn refresh_now_and_then(live: Arc<Live>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        // Logged where it happens.
+        let _ = live.refresh().await;
     }
 }
 

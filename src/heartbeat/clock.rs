@@ -115,6 +115,11 @@ impl Watch {
         Self { last: now, offset: offset(&now) }
     }
 
+    /// Wall clock minus time since the boot, as it should be.
+    pub(super) fn offset(&self) -> TimeDelta {
+        self.offset
+    }
+
     /// Looks again. A step comes before a blind time, and the two do not count the same seconds.
     pub fn look(&mut self, now: Reading) -> [Option<Trouble>; 2] {
         let last = std::mem::replace(&mut self.last, now);

@@ -63,17 +63,17 @@ fn write_minimal(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     gauge(w, rows, n::HEARTBEAT_DEADLINE_TIMESTAMP_SECONDS, |row| row.view.status.deadline.map(unix));
     family(w, rows, n::HEARTBEAT_LAST_PING_TIMESTAMP_SECONDS, |row, sample| {
         if let Some(last) = row.view.record.last.get(&Signal::Success) {
-            sample(Some(("signal", Signal::Success.as_str())), unix(*last));
+            sample(&[("signal", Signal::Success.as_str())], unix(*last));
         }
     });
     family(w, rows, n::HEARTBEAT_PINGS_TOTAL, |row, sample| {
         for signal in [Signal::Fail, Signal::Success] {
-            sample(Some(("signal", signal.as_str())), signals(row, signal));
+            sample(&[("signal", signal.as_str())], signals(row, signal));
         }
     });
     gauge(w, rows, n::HEARTBEAT_RUN_DEADLINE_TIMESTAMP_SECONDS, |row| row.view.status.run_deadline.map(unix));
     family(w, rows, n::HEARTBEAT_STATE_CHANGES_TOTAL, |row, sample| {
-        sample(Some(("to", State::Down.as_str())), changes(row, State::Down));
+        sample(&[("to", State::Down.as_str())], changes(row, State::Down));
     });
     gauge(w, rows, n::HEARTBEAT_UP, |row| up(row.view.status.state));
 }
@@ -89,8 +89,14 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     });
     gauge(w, rows, n::HEARTBEAT_DEADLINE_TIMESTAMP_SECONDS, |row| row.view.status.deadline.map(unix));
     family(w, rows, n::HEARTBEAT_DOWN_REASON, |row, sample| {
-        if let Some(reason) = row.view.status.reason {
-            sample(Some(("reason", reason.as_str())), 1.0);
+        let Some(reason) = row.view.status.reason else { return };
+        match row.view.probed() {
+            // Labels in their order, and an empty one is none.
+            Some(probed) => sample(
+                &[("reachable", if probed { "true" } else { "false" }), ("reason", reason.as_str())],
+                1.0,
+            ),
+            None => sample(&[("reason", reason.as_str())], 1.0),
         }
     });
     counter(w, rows, n::HEARTBEAT_EARLY_PINGS_TOTAL, |counts| counts.early);
@@ -105,7 +111,7 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     family(w, rows, n::HEARTBEAT_LAST_PING_TIMESTAMP_SECONDS, |row, sample| {
         for signal in SIGNALS {
             if let Some(last) = row.view.record.last.get(&signal) {
-                sample(Some(("signal", signal.as_str())), unix(*last));
+                sample(&[("signal", signal.as_str())], unix(*last));
             }
         }
     });
@@ -116,17 +122,17 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
         // A silence that has just become a failure is not in the record yet.
         let is_told = row.view.status.state != State::Down;
         for (key, value) in row.view.record.values.iter().filter(|_| is_told) {
-            sample(Some(("key", key)), *value);
+            sample(&[("key", key)], *value);
         }
     });
     gauge(w, rows, n::HEARTBEAT_PHI, |row| row.view.status.phi);
     family(w, rows, n::HEARTBEAT_PINGS_TOTAL, |row, sample| {
         for signal in [Signal::Data, Signal::Fail] {
-            sample(Some(("signal", signal.as_str())), signals(row, signal));
+            sample(&[("signal", signal.as_str())], signals(row, signal));
         }
-        sample(Some(("signal", "ignored")), row.counts().ignored.into_value());
+        sample(&[("signal", "ignored")], row.counts().ignored.into_value());
         for signal in [Signal::Log, Signal::Start, Signal::Success] {
-            sample(Some(("signal", signal.as_str())), signals(row, signal));
+            sample(&[("signal", signal.as_str())], signals(row, signal));
         }
     });
     gauge(w, rows, n::HEARTBEAT_PROGRESS_UNCHANGED_RUNS, |row| {
@@ -141,19 +147,18 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     counter(w, rows, n::HEARTBEAT_SEQUENCE_GAPS_TOTAL, |counts| counts.gaps);
     family(w, rows, n::HEARTBEAT_STATE, |row, sample| {
         for state in STATES {
-            sample(Some(("state", state.as_str())), (row.view.status.state == state).into_value());
+            sample(&[("state", state.as_str())], (row.view.status.state == state).into_value());
         }
     });
     gauge(w, rows, n::HEARTBEAT_STATE_CHANGE_TIMESTAMP_SECONDS, |row| Some(unix(row.view.record.changed)));
     family(w, rows, n::HEARTBEAT_STATE_CHANGES_TOTAL, |row, sample| {
         for state in STATES {
-            sample(Some(("to", state.as_str())), changes(row, state));
+            sample(&[("to", state.as_str())], changes(row, state));
         }
     });
     family(w, rows, n::HEARTBEAT_SUSPICION_PROBE_SUCCESS, |row, sample| {
-        let probed = row.view.record.open_episode().and_then(|episode| episode.probe_success);
-        if let Some((module, success)) = definition(row).on_miss.as_ref().zip(probed) {
-            sample(Some(("module", &module.module)), success.into_value());
+        if let Some((on_miss, success)) = definition(row).on_miss.as_ref().zip(row.view.probed()) {
+            sample(&[("module", &on_miss.module)], success.into_value());
         }
     });
     family(w, rows, n::HEARTBEAT_SUSPICIONS_TOTAL, |row, sample| {
@@ -166,7 +171,7 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
             ("inconclusive", counts.suspicions_inconclusive),
             ("refuted", counts.suspicions_refuted),
         ] {
-            sample(Some(("result", result)), count.into_value());
+            sample(&[("result", result)], count.into_value());
         }
     });
     counter(w, rows, n::HEARTBEAT_UNDETECTED_RESTARTS_TOTAL, |counts| counts.undetected_restarts);
@@ -251,13 +256,13 @@ fn unix(time: Time) -> f64 {
 fn gauge(w: &mut Writer<'_>, rows: &[Row<'_>], metric: Metric, value: impl Fn(&Row<'_>) -> Option<f64>) {
     family(w, rows, metric, |row, sample| {
         if let Some(value) = value(row) {
-            sample(None, value);
+            sample(&[], value);
         }
     });
 }
 
 fn counter(w: &mut Writer<'_>, rows: &[Row<'_>], metric: Metric, value: impl Fn(&Counts) -> u64) {
-    family(w, rows, metric, |row, sample| sample(None, value(row.counts()).into_value()));
+    family(w, rows, metric, |row, sample| sample(&[], value(row.counts()).into_value()));
 }
 
 /// Writes one family; `write` hands over the samples of a heartbeat.
@@ -265,7 +270,7 @@ fn family(
     w: &mut Writer<'_>,
     rows: &[Row<'_>],
     metric: Metric,
-    write: impl Fn(&Row<'_>, &mut dyn FnMut(Option<(&str, &str)>, f64)),
+    write: impl Fn(&Row<'_>, &mut dyn FnMut(&[(&str, &str)], f64)),
 ) {
     let mut has_begun = false;
     for row in rows {

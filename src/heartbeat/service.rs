@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::clock::SystemClock;
 use super::registry::{Declared, Miss, Registry, Settings};
@@ -14,6 +14,7 @@ use super::store::{
 };
 use super::{Key, on_miss, store};
 use crate::config::reload::{Live, Snapshot};
+use crate::config::section::Defaulted;
 use crate::config::sections::heartbeats as section;
 use crate::net::Net;
 use crate::probers::tls_client;
@@ -29,6 +30,8 @@ pub struct Service {
     pub store_metrics: Arc<StoreMetrics>,
     /// One large scrape at a time, so that its text is in memory once.
     pub scrapes: Semaphore,
+    /// Where the store is.
+    opened: Defaulted<section::Store>,
 }
 
 /// What is still to be given to [`Service::run`].
@@ -52,16 +55,6 @@ impl Service {
         let store_metrics = Arc::new(StoreMetrics::default());
         let settings = store_settings(section, &receiver)?;
         let Opened { store, recovered, changes } = Store::open(settings, Arc::clone(&store_metrics)).await?;
-        if let Some(loss) = &recovered.loss {
-            error!(
-                moved_to = %loss.moved_to.display(),
-                err = loss.why,
-                definitions = loss.definitions,
-                records = loss.records,
-                maybe_older = loss.maybe_older,
-                "The store of heartbeats was damaged; what is lost is counted here"
-            );
-        }
         let (registry, misses) = Registry::open(
             Settings::new(section, receiver),
             parse,
@@ -70,8 +63,10 @@ impl Service {
             Arc::new(SystemClock),
         );
         info!(heartbeats = registry.len(), "Heartbeats are watched");
+        give_back_memory();
         let registry = Arc::new(registry);
-        let service = Self { registry, store, store_metrics, scrapes: Semaphore::new(1) };
+        let opened = section.store.clone();
+        let service = Self { registry, store, store_metrics, scrapes: Semaphore::new(1), opened };
         Ok((Arc::new(service), Inputs { misses, changes }))
     }
 
@@ -107,28 +102,48 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const RELOAD_CHECK: Duration = Duration::from_secs(5);
 
 async fn follow_reloads(service: Arc<Service>, live: Arc<Live>) {
-    let mut current: Arc<Snapshot> = live.snapshot();
+    let mut current = live.snapshot();
+    loop {
+        current = next_snapshot(&live, &current).await;
+        let Some(section) = &current.heartbeats else {
+            warn!("The section heartbeats is gone; what it defined is watched until a restart");
+            continue;
+        };
+        if section.store != service.opened {
+            warn!("Another store of heartbeats is used after a restart only");
+        }
+        let receiver = service.registry.receiver_name();
+        service.registry.reload(Settings::new(section, receiver));
+        give_back_memory();
+    }
+}
+
+/// Reading a large configuration takes several times the memory of its result, in pieces so small that the
+/// allocator keeps them.
+fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "std does not know about its allocator")]
+    // SAFETY: glibc's own locks guard its heaps; only what is free is given back.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+/// Tells that heartbeats begin with a restart, should a reload bring the first section `heartbeats`.
+pub async fn wait_for_section(live: Arc<Live>) {
+    let mut current = live.snapshot();
+    while current.heartbeats.is_none() {
+        current = next_snapshot(&live, &current).await;
+    }
+    warn!("The section heartbeats is new; heartbeats are watched after a restart");
+}
+
+/// The configuration that follows `current`.
+async fn next_snapshot(live: &Live, current: &Arc<Snapshot>) -> Arc<Snapshot> {
     loop {
         // Early or late makes no difference: the snapshots tell whether there is anything to do.
         let _ = tokio::time::timeout(RELOAD_CHECK, live.reloaded()).await;
         let next = live.snapshot();
-        if Arc::ptr_eq(&current, &next) {
-            continue;
-        }
-        match (&current.heartbeats, &next.heartbeats) {
-            (Some(before), Some(after)) => {
-                if before.store != after.store {
-                    warn!("Another store of heartbeats is used after a restart only");
-                }
-                let receiver = service.registry.receiver_name();
-                service.registry.reload(Settings::new(after, receiver));
-            }
-            (_, None) => warn!("The section heartbeats is gone; what it defined is watched until a restart"),
-            (None, Some(_)) => {}
-        }
-        // Without a section, the one before stays the one to compare with.
-        if next.heartbeats.is_some() {
-            current = next;
+        if !Arc::ptr_eq(current, &next) {
+            return next;
         }
     }
 }

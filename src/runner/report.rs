@@ -2,9 +2,11 @@
 //!
 //! It lives outside the prober's future, so a deadline that drops the future loses nothing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::Phase;
+use crate::config::mask::Mask;
 use crate::logging::Level;
 use crate::metrics::Samples;
 
@@ -40,6 +42,8 @@ pub struct Report {
     timeline: Vec<Span>,
     events: Vec<Event>,
     log_level: Level,
+    step: Option<usize>,
+    mask: Option<Arc<Mask>>,
     started: Instant,
     started_at: SystemTime,
 }
@@ -52,9 +56,16 @@ impl Report {
             timeline: Vec::new(),
             events: Vec::new(),
             log_level,
+            step: None,
+            mask: None,
             started: Instant::now(),
             started_at: SystemTime::now(),
         }
+    }
+
+    /// The report, with log lines that hide what `mask` hides.
+    pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
+        Self { mask, ..self }
     }
 
     /// Monotonic start of the probe.
@@ -115,6 +126,16 @@ impl Report {
         spans.filter_map(|span| Some(span.end?.saturating_sub(span.start))).sum()
     }
 
+    /// Begins a step of a dialogue, counted from 1; `None` when all are done.
+    pub fn at_step(&mut self, number: Option<usize>) {
+        self.step = number;
+    }
+
+    /// The step of a dialogue that runs, or that the probe ended in.
+    pub fn step(&self) -> Option<usize> {
+        self.step
+    }
+
     /// Keeps a log line; `fields` is only called when the line's level is wanted.
     pub fn log(
         &mut self,
@@ -125,6 +146,9 @@ impl Report {
         if level >= self.log_level && self.events.len() < MAX_EVENTS {
             let mut fields = fields();
             for (_, value) in &mut fields {
+                if let Some(mask) = &self.mask {
+                    mask.redact(value);
+                }
                 crate::logging::clip(value, MAX_FIELD_BYTES);
             }
             self.events.push(Event { offset: self.started.elapsed(), level, message, fields });

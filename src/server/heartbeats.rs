@@ -7,10 +7,11 @@ use hyper::StatusCode;
 use hyper::http::request::Parts;
 use serde_json::json;
 
+use super::probe::MISSING_TARGET;
 use super::reply::{self, Reply};
 use super::{Server, api, query};
 use crate::heartbeat::metrics::{self, Profile};
-use crate::heartbeat::record::State;
+use crate::heartbeat::record::{Reason, State};
 use crate::heartbeat::registry::Lookup;
 use crate::heartbeat::sd::{self, Filter};
 use crate::heartbeat::{Key, Service};
@@ -18,6 +19,7 @@ use crate::logging;
 use crate::metrics::names as n;
 use crate::metrics::samples::{IntoValue as _, Labels};
 use crate::metrics::text::Writer;
+use crate::runner::{Phase, Reason as Failure};
 
 /// With fewer heartbeats than this, `/metrics` has them all; with more they are a scrape of their own.
 pub const MAX_IN_METRICS: usize = 1000;
@@ -74,6 +76,9 @@ fn write_receiver(w: &mut Writer<'_>, service: &Service) {
 /// reported is 0, what is paused is 1.
 pub fn probe(server: &Server, request: &Parts, target: &str) -> Reply {
     let started = Instant::now();
+    if target.is_empty() {
+        return reply::error(StatusCode::BAD_REQUEST, MISSING_TARGET);
+    }
     let unknown = || {
         let mut message = "Unknown heartbeat ".to_owned();
         logging::quote(&mut message, target);
@@ -83,16 +88,33 @@ pub fn probe(server: &Server, request: &Parts, target: &str) -> Reply {
     let Ok(key) = target.parse::<Key>() else { return unknown() };
     let Ok(heartbeat) = service.registry.find(Lookup::Key(&key)) else { return unknown() };
     let view = heartbeat.view(service.registry.now());
-    let is_success = !matches!(view.status.state, State::Down | State::New);
+    let failure = match view.status.state {
+        State::Down => view.status.reason.map(failure),
+        State::New => Some(Failure::NeverSeen),
+        State::Up | State::Late | State::Running | State::Paused => None,
+    };
     reply::exposition(&request.headers, |out, exposition| {
         let mut writer = Writer::new(out, exposition.syntax, exposition.escaping);
         metrics::write_views(&mut writer, std::slice::from_ref(&view), Profile::Full);
         writer.family(n::PROBE_DURATION_SECONDS);
         writer.sample(&Labels::None, started.elapsed().into_value());
+        if let Some(failure) = failure {
+            writer.family(n::PROBE_FAILURE_INFO);
+            writer.sample_with("", &[("phase", Phase::Check.as_str()), ("reason", failure.as_str())], 1.0);
+        }
         writer.family(n::PROBE_SUCCESS);
-        writer.sample(&Labels::None, is_success.into_value());
+        writer.sample(&Labels::None, failure.is_none().into_value());
         writer.finish();
     })
+}
+
+fn failure(reason: Reason) -> Failure {
+    match reason {
+        Reason::Failed => Failure::Failed,
+        Reason::Data => Failure::Data,
+        Reason::Overrun => Failure::Overrun,
+        Reason::Missed => Failure::Missed,
+    }
 }
 
 /// `/sd/heartbeats`: targets for Prometheus; filters as in [`Filter::parse`].

@@ -10,6 +10,8 @@ mod api;
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Heartbeats: metrics, discovery, probes, reloads and restarts.
+mod heartbeats;
 /// Signals by HTTP: contracts of others.
 mod heartbeats_contracts;
 /// Signals by HTTP: pings of healthchecks.io.
@@ -26,15 +28,21 @@ mod metric_names;
 mod metrics_doc;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
+/// Values from the environment and from files.
+mod placeholders;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http2;
     mod http3;
+    mod http_bodies;
     mod http_credentials;
+    mod http_hostile;
     mod http_oauth2;
     mod http_proxy;
+    mod http_redirects;
     mod icmp;
     mod tcp;
     mod tls;

@@ -73,22 +73,48 @@ const ROUND: usize = 500;
 /// Time between two marks. One that is lost with the process makes the blind time look this much longer.
 const MARK_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) fn looked(now: &Reading) -> AtomicU64 {
-    AtomicU64::new(millis(now))
+/// What the clocks showed at the last look, for the question whether another is due.
+#[derive(Debug)]
+pub(super) struct Looked {
+    /// Milliseconds since the boot.
+    at: AtomicU64,
+    /// Wall clock minus time since the boot, in microseconds.
+    offset: AtomicI64,
+}
+
+impl Looked {
+    pub(super) fn new(now: &Reading) -> Self {
+        Self { at: AtomicU64::new(millis(now)), offset: AtomicI64::new(micros(clock::offset(now))) }
+    }
+
+    /// Whether something has happened since that the next round would notice too late.
+    fn is_stale(&self, now: &Reading) -> bool {
+        let away = millis(now).saturating_sub(self.at.load(Ordering::Acquire));
+        let by = micros(clock::offset(now)).saturating_sub(self.offset.load(Ordering::Acquire));
+        Duration::from_millis(away) > PAUSE || by.saturating_abs() >= micros(clock::STEP)
+    }
+
+    fn store(&self, now: &Reading, offset: TimeDelta) {
+        self.offset.store(micros(offset), Ordering::Release);
+        self.at.store(millis(now), Ordering::Release);
+    }
 }
 
 fn millis(now: &Reading) -> u64 {
     u64::try_from(now.boot.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn micros(delta: TimeDelta) -> i64 {
+    delta.num_microseconds().unwrap_or(i64::MAX)
+}
+
 impl Registry {
     /// The time of day, by the receiver's clock. Everything that is judged or received has its time from here.
     ///
-    /// If this process has just come back from a pause, that is noticed first.
+    /// If this process has just come back from a pause, or somebody has set the clock, that is noticed first.
     pub fn now(&self) -> Time {
         let reading = self.clock.read();
-        let away = millis(&reading).saturating_sub(self.looked.load(Ordering::Acquire));
-        if Duration::from_millis(away) > PAUSE { self.look() } else { reading.wall }
+        if self.looked.is_stale(&reading) { self.look() } else { reading.wall }
     }
 
     /// Looks at the clocks and handles what they tell; returns the time.
@@ -108,7 +134,7 @@ impl Registry {
                 }
             }
         }
-        self.looked.store(millis(&reading), Ordering::Release);
+        self.looked.store(&reading, watch.offset());
         reading.wall
     }
 
@@ -192,7 +218,7 @@ impl Registry {
     }
 
     /// Notes everything that has happened by itself until now. Returns when to call again.
-    async fn tick(&self) -> Duration {
+    pub(super) async fn tick(&self) -> Duration {
         let mut now = self.look();
         let mut lag = 0;
         loop {
@@ -245,7 +271,7 @@ impl Registry {
         let _ = self.mark(&self.clock.read()).await;
     }
 
-    async fn mark(&self, now: &Reading) -> Result<(), StoreError> {
+    pub(super) async fn mark(&self, now: &Reading) -> Result<(), StoreError> {
         let value = serde_json::to_vec(&Mark::new(now)).unwrap_or_default();
         let receiver = self.settings().receiver.clone();
         self.inner.keep.commit(vec![Write::set(Kind::Mark, receiver, value)])?.await

@@ -19,7 +19,6 @@ mod replica;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
@@ -28,7 +27,7 @@ use tokio::sync::mpsc;
 use self::alarm::Alarms;
 pub use self::error::{DefineError, Refused};
 pub use self::evaluate::Miss;
-use self::evaluate::Troubles;
+use self::evaluate::{Looked, Troubles};
 use self::heartbeat::{Cell, Staged};
 pub use self::heartbeat::{Declared, Heartbeat, Origin, View};
 use self::identity::Index;
@@ -56,8 +55,7 @@ pub struct Registry {
     watch: Mutex<Watch>,
     /// Changes of definitions happen one after the other, each durable before the next.
     managing: tokio::sync::Mutex<()>,
-    /// Milliseconds since the boot at the last look at the clocks.
-    looked: AtomicU64,
+    looked: Looked,
     /// What the doors count.
     pub receiver: Receiver,
     pub(super) troubles: Troubles,

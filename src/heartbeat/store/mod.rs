@@ -157,18 +157,20 @@ impl Recovered {
     }
 }
 
-/// A damaged store was replaced by what could be read of it.
+/// Something is missing, or may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// Where the damaged file is now.
-    pub moved_to: PathBuf,
+    /// Where the damaged file is now, which was replaced by what could be read of it. `None` when only the
+    /// latest commit is incomplete: when the process or the machine stopped while writing it, it had not
+    /// been acknowledged, and nothing is lost.
+    pub moved_to: Option<PathBuf>,
     /// What is wrong with it.
     pub why: String,
     /// Definitions that are missing; `None` if nothing tells how many there were.
     pub definitions: Option<u64>,
     /// Records that are missing; `None` if nothing tells how many there were.
     pub records: Option<u64>,
-    /// Entries whose latest value may be lost, so that an earlier one stands in for it.
+    /// Entries whose latest value may be lost, so that an earlier one or none stands in for it.
     pub maybe_older: u64,
 }
 

@@ -290,7 +290,7 @@ mod tests {
         worker.state.busy_since.store(1, Ordering::Relaxed);
         let (mut queue, late) = (queue, Instant::now() - STALLED - Duration::from_secs(1));
         drop(worker);
-        Arc::get_mut(&mut queue.state).map(|state| state.started = late);
+        Arc::get_mut(&mut queue.state).unwrap().started = late;
         assert_eq!(queue.commit(record("a/b", 1)).unwrap_err(), StoreError::Stalled);
     }
 

@@ -120,7 +120,11 @@ async fn f14_a_follow_up_probe_hides_no_miss() {
     assert_eq!(story.state("a"), State::Down);
     let identity = "namespace=\"default\",heartbeat=\"a\"";
     assert!(story.has(&format!("heartbeat_up{{{identity}}} 0")));
-    assert!(story.has(&format!("heartbeat_down_reason{{{identity},reason=\"missed\"}} 1")));
+    assert!(
+        story.has(&format!("heartbeat_down_reason{{{identity},reachable=\"true\",reason=\"missed\"}} 1"))
+    );
+    let other = "namespace=\"default\",heartbeat=\"b\"";
+    assert!(story.has(&format!("heartbeat_down_reason{{{other},reason=\"missed\"}} 1")));
     assert!(story.has(&format!("heartbeat_suspicion_probe_success{{{identity},module=\"m\"}} 1")));
     assert!(story.has(&format!("heartbeat_suspicions_total{{{identity},result=\"refuted\"}} 1")));
     assert!(story.has(&format!("heartbeat_suspicions_total{{{identity},result=\"confirmed\"}} 0")));

@@ -1,6 +1,7 @@
 //! Stories with a clock and a store of their own. Names begin with the id of the trap they stand for.
 
 mod accept;
+mod disk;
 mod manage;
 mod time;
 
@@ -62,6 +63,9 @@ impl TestClock {
 #[derive(Debug, Default)]
 struct TestStore(Mutex<StoreState>);
 
+/// What waits, and who is told.
+type Held = (Vec<Write>, oneshot::Sender<Result<(), StoreError>>);
+
 #[derive(Debug, Default)]
 struct StoreState {
     entries: BTreeMap<(u8, Box<str>), Box<[u8]>>,
@@ -70,7 +74,7 @@ struct StoreState {
     is_broken: bool,
     /// Commits wait until they are let go.
     holds: bool,
-    held: Vec<(Vec<Write>, oneshot::Sender<Result<(), StoreError>>)>,
+    held: Vec<Held>,
 }
 
 impl Keep for TestStore {
@@ -147,6 +151,7 @@ struct Story {
     store: Arc<TestStore>,
     registry: Registry,
     misses: mpsc::Receiver<Miss>,
+    declared: Vec<Declared>,
 }
 
 impl Story {
@@ -158,6 +163,7 @@ impl Story {
         let (clock, store) = (TestClock::new(), Arc::<TestStore>::default());
         let mut settings = settings(definitions);
         change(&mut settings);
+        let declared = settings.declared.clone();
         let (registry, misses) = Registry::open(
             settings,
             parse,
@@ -165,12 +171,12 @@ impl Story {
             store.recovered(),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
-        Self { clock, store, registry, misses }
+        Self { clock, store, registry, misses, declared }
     }
 
     /// The process ends without a word, and comes back after `seconds`.
     fn restart(&mut self, seconds: i64) {
-        let declared = self.registry.settings().declared.clone();
+        let declared = self.declared.clone();
         self.clock.pass(seconds);
         let settings = Settings { declared, receiver: "r".to_owned(), ..Settings::default() };
         let (registry, misses) = Registry::open(

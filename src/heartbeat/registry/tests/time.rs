@@ -17,12 +17,16 @@ async fn c1_a_clock_set_forward_is_no_alarm() {
     story.ping("c").await;
     story.live(120).await;
     story.clock.step(3600);
-    assert_eq!((story.state("a"), story.state("c")), (State::Up, State::Down), "nobody has looked yet");
+    // A scrape that comes before the next round sees no alarm either.
+    assert_eq!((story.state("a"), story.state("c")), (State::Up, State::Up));
     story.second().await;
     // Real time is what it was: both report when they would have.
     story.live(450).await;
     story.ping("a").await;
-    story.live(1200).await;
+    story.live(600).await;
+    story.ping("a").await;
+    story.live(600).await;
+    story.ping("a").await;
     assert_eq!(story.state("c"), State::Up);
     story.live(30).await;
     story.ping("c").await;
@@ -51,7 +55,9 @@ async fn c2_a_clock_set_back_hides_no_dead_heartbeat() {
     story.live(1).await;
     assert_eq!(story.state("a"), State::Down);
     // 30 minutes and the grace after the last signal, both by a clock that is now right.
-    story.live(1800 + 300 - 660 - 10).await;
+    story.live(1800 + 300 - 660 - 1).await;
+    assert_eq!(story.state("c"), State::Late);
+    story.live(1).await;
     assert_eq!(story.state("c"), State::Down);
     let view = story.view("a");
     assert!(view.record.contact.unwrap() <= story.registry.now());
@@ -121,9 +127,9 @@ async fn r2_restarts_do_not_put_off_an_alarm() {
     let view = story.view("dead");
     let since = view.record.episode.unwrap().since;
     assert_eq!((view.record.episode.unwrap().id, view.record.counts.changes[&State::Down]), (1, 1));
-    // The deadline fell into the second in which nobody looked.
-    assert!(since >= due && since <= due + TimeDelta::seconds(50), "{since}");
-    assert!(down_at.unwrap() <= due + TimeDelta::seconds(51));
+    // The deadline fell into the second in which nobody looked, and so did that of the credit.
+    assert_eq!(since, due + TimeDelta::seconds(51));
+    assert!(down_at.unwrap() <= due + TimeDelta::seconds(100));
 }
 
 #[tokio::test]
@@ -156,7 +162,7 @@ async fn without_a_mark_the_last_signal_tells_when_it_was_dark() {
 }
 
 #[tokio::test]
-async fn f12_a_hundred_deadlines_of_one_second_are_noted_at_once() {
+async fn f12_deadlines_of_one_second_are_noted_at_once() {
     let names: Vec<String> = (0..2500).map(|n| format!("h{n}")).collect();
     let story = Story::new(names.iter().map(|name| every(name, 60, 60)).collect());
     for name in &names {

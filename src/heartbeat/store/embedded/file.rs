@@ -16,6 +16,7 @@ use serde_json::Value;
 use super::super::queue::Pending;
 use super::super::{EmbeddedSettings, Kind, Recovered, StoreError, Write};
 use super::frame::{Frame, Slot};
+use super::salvage::{Found, Torn};
 use super::shadow::Shadow;
 use super::tables::{BODIES, Bodies, ENTRIES, Entries, body_range};
 
@@ -112,8 +113,8 @@ pub(super) struct Contents {
     pub(super) damaged: Vec<Box<str>>,
     /// The trees could be read to their end.
     pub(super) is_complete: bool,
-    /// They are those of the commit before the latest one.
-    pub(super) is_rolled_back: bool,
+    /// They are those of the commit before the latest one, which is incomplete.
+    pub(super) is_torn: bool,
     /// What else is wrong, if anything is.
     pub(super) why: Option<String>,
 }
@@ -132,23 +133,32 @@ pub(super) enum Unusable {
 /// # Errors
 /// See [`Unusable`]; the file is as it was.
 pub(super) fn open(settings: &EmbeddedSettings) -> Result<(File, Recovered), Unusable> {
-    let path = &settings.path;
-    let other = |why: String| Unusable::No(StoreError::Open { place: path.display().to_string(), why });
-    let failed = |error: DatabaseError| match error {
-        DatabaseError::DatabaseAlreadyOpen => Unusable::No(StoreError::InUse { path: path.clone() }),
-        error => other(error.to_string()),
-    };
+    let unusable =
+        |why: String| Unusable::No(StoreError::Open { place: settings.path.display().to_string(), why });
     let contents = look(settings)?;
     let (None, Some(meta)) = (&contents.why, contents.meta) else {
         return Err(Unusable::Damaged(Box::new(contents)));
     };
-    let database = builder(Arc::default()).open(path).map_err(failed)?;
-    let identity = Identity::of(path).map_err(|error| other(error.to_string()))?;
-    let mut file = File { database, settings: settings.clone(), identity, meta };
-    if contents.removed.len() > MAX_REMOVED {
-        file.forget_removed(&contents.removed).map_err(|error| other(error.to_string()))?;
-    }
-    Ok((file, contents.recovered))
+    // Before opening it in earnest, which frees the pages of what is incomplete.
+    let torn = contents.is_torn.then(|| Torn::find(settings, &contents));
+    let torn = torn.transpose().map_err(|error| unusable(error.to_string()))?;
+    let mut file = File::connect(settings, meta).map_err(|error| match error {
+        Failure::DatabaseAlreadyOpen => Unusable::No(StoreError::InUse { path: settings.path.clone() }),
+        error => unusable(error.to_string()),
+    })?;
+    let mut recovered = contents.recovered;
+    let repaired = (|| {
+        if contents.removed.len() > MAX_REMOVED {
+            file.forget_removed(&contents.removed)?;
+        }
+        if let Some(torn) = torn {
+            file.put_all(&torn.found)?;
+            recovered = torn.recovered;
+        }
+        Ok(())
+    })();
+    repaired.map_err(|error: Failure| unusable(error.to_string()))?;
+    Ok((file, recovered))
 }
 
 fn look(settings: &EmbeddedSettings) -> Result<Contents, Unusable> {
@@ -189,15 +199,14 @@ fn look(settings: &EmbeddedSettings) -> Result<Contents, Unusable> {
     let found = (recovered.definitions.len() as u64, recovered.records.len() as u64);
     if why.is_some() {
         // Nothing explains more than the error.
-    } else if repair.has_rolled_back.load(Ordering::Relaxed) {
-        *why = Some("its latest commit is damaged".to_owned());
-        contents.is_rolled_back = true;
     } else if !damaged.is_empty() {
         *why = Some("checksums of values do not match".to_owned());
     } else if meta.is_none_or(|meta| (meta.definitions, meta.records) != found) {
         *why = Some("entries are missing".to_owned());
         // The trees do not tell what has been removed.
         contents.is_complete = false;
+    } else if repair.has_rolled_back.load(Ordering::Relaxed) {
+        contents.is_torn = true;
     } else if !repair.has_run.load(Ordering::Relaxed) {
         // After a proper end the library trusts all pages, ours and those it needs for writing.
         *why = match database.check_integrity() {
@@ -444,6 +453,17 @@ impl File {
         let (from, to) = body_range(key);
         let found = bodies.range(from.as_slice()..=to.as_slice())?;
         found.map(|entry| Ok(entry?.1.value().into())).collect()
+    }
+
+    fn connect(settings: &EmbeddedSettings, meta: Meta) -> Result<Self, Failure> {
+        let database = builder(Arc::default()).open(&settings.path)?;
+        Ok(Self { database, settings: settings.clone(), identity: Identity::of(&settings.path)?, meta })
+    }
+
+    fn put_all(&mut self, found: &[Found]) -> Result<(), Failure> {
+        self.transaction(|entries, _, meta| {
+            found.iter().try_for_each(|(kind, key, value)| entries.set(*kind, key, value.as_deref(), meta))
+        })
     }
 
     fn forget_removed(&mut self, removed: &[(Kind, Box<str>)]) -> Result<(), Failure> {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::fs::{self, TryLockError};
 use std::io;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::super::{EmbeddedSettings, Kind, Loss, Recovered, StoreError};
 use super::file::{Contents, File, Identity, Meta, Replace, SCHEMA, beside};
@@ -71,7 +72,7 @@ pub(super) fn salvage(settings: &EmbeddedSettings, read: Contents) -> Result<(Fi
         latest.as_ref().map(|meta| expected(meta).saturating_sub(found as u64))
     };
     let loss = Loss {
-        moved_to,
+        moved_to: Some(moved_to),
         why: read.why.unwrap_or_else(|| "unreadable".to_owned()),
         definitions: missing(|meta| meta.definitions, recovered.definitions.len()),
         records: missing(|meta| meta.records, recovered.records.len()),
@@ -82,6 +83,54 @@ pub(super) fn salvage(settings: &EmbeddedSettings, read: Contents) -> Result<(Fi
     Ok((file, recovered))
 }
 
+/// An entry and its value; `None` when it was removed.
+pub(super) type Found = (Kind, Box<str>, Option<Box<[u8]>>);
+
+/// What is left of a latest commit that is not complete, in a file that is well otherwise.
+///
+/// One that was being written when the process was killed looks like one that was damaged later. So what
+/// is intact of it is kept in either case.
+pub(super) struct Torn {
+    /// Entries as that commit wrote them.
+    pub(super) found: Vec<Found>,
+    pub(super) recovered: Recovered,
+}
+
+impl Torn {
+    /// # Errors
+    /// The file cannot be read.
+    pub(super) fn find(settings: &EmbeddedSettings, read: &Contents) -> io::Result<Self> {
+        let mut pieces = Pieces::new(read);
+        let file = fs::File::open(&settings.path)?;
+        search(file, |frame| pieces.add(frame.slot, frame.commit, frame.key, frame.value))?;
+        let fresh = pieces.entries.iter().filter(|(_, piece)| !piece.is_current);
+        let found: Vec<_> =
+            fresh.map(|((kind, key), piece)| (*kind, key.clone(), piece.value.clone())).collect();
+        let before = read.meta.map_or(0, |meta| meta.commit);
+        let written = pieces.meta.filter(|meta| meta.commit > before).map(|meta| meta.writes);
+        // When its description is gone too, it may have changed anything.
+        let missing = match written {
+            Some(written) => written.saturating_sub(found.len() as u64),
+            None => pieces.entries.len() as u64,
+        };
+        let (mut recovered, ..) = pieces.assemble();
+        info!(
+            path = %settings.path.display(), kept = found.len(), missing,
+            "The latest commit in the heartbeat store is incomplete, as a crash leaves it"
+        );
+        if missing > 0 {
+            recovered.loss = Some(Loss {
+                moved_to: None,
+                why: "its latest commit is incomplete".to_owned(),
+                definitions: None,
+                records: None,
+                maybe_older: missing,
+            });
+        }
+        Ok(Self { found, recovered })
+    }
+}
+
 fn report(settings: &EmbeddedSettings, recovered: &Recovered, loss: &Loss, damaged: &[Box<str>]) {
     let count = |count: Option<u64>| count.map_or_else(|| "unknown".to_owned(), |count| count.to_string());
     let mut named: Vec<&str> = damaged.iter().take(MAX_NAMED).map(|key| &**key).collect();
@@ -90,7 +139,7 @@ fn report(settings: &EmbeddedSettings, recovered: &Recovered, loss: &Loss, damag
     }
     warn!(
         path = %settings.path.display(),
-        moved_to = %loss.moved_to.display(),
+        moved_to = %loss.moved_to.as_deref().unwrap_or(Path::new("")).display(),
         err = loss.why,
         definitions_kept = recovered.definitions.len(),
         definitions_lost = count(loss.definitions),
@@ -123,8 +172,6 @@ struct Pieces {
     /// All of the trees could be read, which are those of this commit: what is not in them and not newer has
     /// been removed.
     trees: Option<u64>,
-    /// A later commit than that of the trees was acknowledged.
-    is_rolled_back: bool,
 }
 
 struct Piece {
@@ -155,7 +202,7 @@ impl Pieces {
         for (kind, key) in &read.removed {
             entries.insert((*kind, key.clone()), Piece { commit, value: None, is_current: true });
         }
-        Self { entries, meta: read.meta, newer: None, trees, is_rolled_back: read.is_rolled_back }
+        Self { entries, meta: read.meta, newer: None, trees }
     }
 
     fn add(&mut self, slot: Slot, commit: u64, key: &str, value: &[u8]) {
@@ -196,17 +243,7 @@ impl Pieces {
         // A value of the latest commit known cannot have been followed by another.
         let latest = self.meta.map_or(u64::MAX, |meta| meta.commit);
         let is_older = |piece: &Piece| piece.value.is_some() && !piece.is_current && piece.commit < latest;
-        let mut maybe_older = self.entries.values().filter(|piece| is_older(piece)).count() as u64;
-        if self.is_rolled_back {
-            let found = self.entries.values().filter(|piece| !piece.is_current && piece.commit == latest);
-            maybe_older = match (self.trees, self.meta) {
-                (Some(trees), Some(meta)) if meta.commit > trees => {
-                    meta.writes.saturating_sub(found.count() as u64)
-                }
-                // Nothing tells what that commit had.
-                _ => self.entries.len() as u64,
-            };
-        }
+        let maybe_older = self.entries.values().filter(|piece| is_older(piece)).count() as u64;
         let mut recovered = Recovered::default();
         for ((kind, key), piece) in self.entries {
             if let Some(value) = piece.value {

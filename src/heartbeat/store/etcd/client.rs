@@ -98,6 +98,8 @@ pub(super) struct Client {
     /// Which endpoint is used.
     current: usize,
     connection: Option<SendRequest<Full<Bytes>>>,
+    /// The last request went over a connection that had been used before.
+    was_idle: bool,
     token: Option<String>,
     /// Whether an earlier attempt of the last request may have been carried out.
     pub(super) was_repeated: bool,
@@ -120,6 +122,7 @@ impl Clone for Client {
             shared: Arc::clone(&self.shared),
             current: self.current,
             connection: None,
+            was_idle: false,
             token: self.token.clone(),
             was_repeated: false,
         }
@@ -145,7 +148,14 @@ impl Client {
             resolver: Resolver::default(),
             failed: watch::Sender::new(None),
         };
-        Self { shared: Arc::new(shared), current: 0, connection: None, token: None, was_repeated: false }
+        Self {
+            shared: Arc::new(shared),
+            current: 0,
+            connection: None,
+            was_idle: false,
+            token: None,
+            was_repeated: false,
+        }
     }
 
     /// The member used now.
@@ -204,7 +214,7 @@ impl Client {
         let mut last = String::new();
         let mut has_new_token = false;
         let mut tries = 0;
-        // A second try of the first member: its idle connection may have been closed meanwhile.
+        // One more than there are members: an idle connection may have been closed by the first.
         while tries <= self.shared.endpoints.len() {
             let attempt = async { read(self.attempt(path, body.clone()).await?).await };
             let outcome = timeout(ATTEMPT, attempt)
@@ -221,8 +231,8 @@ impl Client {
                 Err(Attempt::Next(why)) => {
                     last = why;
                     self.was_repeated = true;
-                    let was_open = self.connection.take().is_some_and(|connection| connection.is_closed());
-                    if !(was_open && tries == 0) {
+                    self.connection = None;
+                    if !(self.was_idle && tries == 0) {
                         self.leave();
                     }
                 }
@@ -234,7 +244,6 @@ impl Client {
 
     /// Goes to the next member, and tells others who use this one.
     fn leave(&mut self) {
-        self.connection = None;
         self.shared.failed.send_replace(Some(self.current));
         self.current = (self.current + 1) % self.shared.endpoints.len().max(1);
     }
@@ -265,8 +274,12 @@ impl Client {
             return Err(Attempt::Final("there is no endpoint".to_owned()));
         };
         let connection = match self.connection.take() {
-            Some(open) if !open.is_closed() => self.connection.insert(open),
+            Some(open) if !open.is_closed() => {
+                self.was_idle = true;
+                self.connection.insert(open)
+            }
             _ => {
+                self.was_idle = false;
                 let fresh = self.connect(&endpoint).await.map_err(Attempt::Next)?;
                 self.connection.insert(fresh)
             }
@@ -289,7 +302,7 @@ impl Client {
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ERROR).collect().await;
         let body = body.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(refusal(status, &serde_json::from_slice(&body).unwrap_or_default()))
+        Err(refusal(status, &body))
     }
 
     async fn connect(&self, endpoint: &Endpoint) -> Result<SendRequest<Full<Bytes>>, String> {
@@ -342,11 +355,19 @@ fn text_of(error: &dyn std::error::Error) -> String {
 /// Bytes of an answer that is an error or a token.
 const MAX_ERROR: usize = 64 * 1024;
 
+/// Bytes of an unexpected answer shown in an error.
+const MAX_QUOTED: usize = 200;
+
 /// What an error of the gateway means (codes of gRPC).
-fn refusal(status: StatusCode, error: &Value) -> Attempt {
+fn refusal(status: StatusCode, body: &[u8]) -> Attempt {
+    let error: Value = serde_json::from_slice(body).unwrap_or_default();
     let code = error.get("code").and_then(Value::as_u64);
     let message = error.get("message").or_else(|| error.get("error")).and_then(Value::as_str);
-    let message = message.map_or_else(|| format!("status {status}"), str::to_owned);
+    let message = message.map_or_else(
+        // Not from the gateway, but from a proxy or the HTTP server of etcd.
+        || format!("status {status}, {:?}", String::from_utf8_lossy(body.get(..MAX_QUOTED).unwrap_or(body))),
+        str::to_owned,
+    );
     const DEADLINE_EXCEEDED: u64 = 4;
     const UNAVAILABLE: u64 = 14;
     const UNAUTHENTICATED: u64 = 16;

@@ -17,16 +17,19 @@ use tokio::net::TcpListener;
 use super::super::{Kind, Write};
 use super::*;
 
-/// Answers as a script says; `None` closes the connection without an answer.
+/// Status and body; `None` closes the connection without an answer.
+type Answer = Option<(u16, Value)>;
+
+/// Answers as a script says.
 struct Member {
     endpoint: Endpoint,
-    script: Arc<Mutex<VecDeque<(&'static str, Option<(u16, Value)>)>>>,
+    script: Arc<Mutex<VecDeque<(&'static str, Answer)>>>,
     /// Tokens that came with the requests.
     tokens: Arc<Mutex<Vec<Option<String>>>>,
 }
 
 impl Member {
-    async fn new(script: Vec<(&'static str, Option<(u16, Value)>)>) -> Self {
+    async fn new(script: Vec<(&'static str, Answer)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = Endpoint::parse(&listener.local_addr().unwrap().to_string()).unwrap();
         let script = Arc::new(Mutex::new(VecDeque::from(script)));
@@ -72,11 +75,11 @@ fn settings(members: &[&Member]) -> EtcdSettings {
 const RANGE: &str = "/v3/kv/range";
 const AUTHENTICATE: &str = "/v3/auth/authenticate";
 
-fn ok(body: Value) -> Option<(u16, Value)> {
+fn ok(body: Value) -> Answer {
     Some((200, body))
 }
 
-fn error(status: u16, code: u64, message: &str) -> Option<(u16, Value)> {
+fn error(status: u16, code: u64, message: &str) -> Answer {
     Some((status, json!({"code": code, "message": message, "error": message})))
 }
 
