@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use hyper::StatusCode;
 use hyper::header::{ALLOW, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
-use serde_json::json;
+use serde_json::Value;
 use tracing::debug;
 
 use super::{JSON_UTF8, Reply, reply_of};
@@ -73,7 +73,9 @@ impl Refusal {
         let mut reply = match api {
             Api::Gatus | Api::Healthchecks => reply_of(self.status, TEXT_UTF8, message.into_owned()),
             Api::Kuma | Api::Pings => {
-                reply_of(self.status, JSON_UTF8, json!({ "ok": false, "msg": message }).to_string())
+                // In the order of the originals.
+                let message = Value::from(message);
+                reply_of(self.status, JSON_UTF8, format!(r#"{{"ok":false,"msg":{message}}}"#))
             }
             _ => api::error(self.status, &message),
         };
