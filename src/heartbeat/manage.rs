@@ -204,7 +204,7 @@ pub fn write(declared: &Declared) -> Box<[u8]> {
 /// From the store.
 ///
 /// # Errors
-/// A sentence, for anything that [`write`] did not write.
+/// A sentence, for anything that [`write()`] did not write.
 pub fn parse(key: &Key, written: &[u8]) -> Result<Declared, String> {
     let kept: Kept = serde_json::from_slice(written).map_err(|error| error.to_string())?;
     let hash = |text: Option<String>| match text {

@@ -534,6 +534,13 @@ async fn calls_that_break_the_rules() {
     assert_eq!(open.status, Some(12));
     let late = client.call_raw(SEND, &[("grpc-timeout", "30m")], &good[..8], true).await;
     assert_eq!(late, refused(4, "the time for the call is over"));
+    let page = exporter.get("/metrics").text();
+    let count = |series: &str| page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let requests =
+        |code: &str| count(&format!("heartbeat_receiver_requests_total{{api=\"grpc\",code={code:?}}}"));
+    assert_eq!(["200", "400", "413", "other"].map(requests), [Some("0"), Some("6"), Some("2"), Some("5")]);
+    let rejected = |reason: &str| count(&format!("heartbeat_receiver_rejected_total{{reason={reason:?}}}"));
+    assert_eq!(["body", "request"].map(rejected), [Some("10"), Some("3")]);
     // Protobuf by its full name, and a timeout that is none.
     let headers = [("content-type", "application/grpc+proto; charset=x"), ("grpc-timeout", "99999999H")];
     assert_eq!(client.call_raw(SEND, &headers, &good, false).await.status, Some(0));

@@ -114,19 +114,22 @@ impl Call {
         Ok(Self { deadline: Instant::now().checked_add(timeout) })
     }
 
-    /// Answers the one message of the client with one of `handle`.
-    pub async fn unary<F>(self, body: impl RequestBody, handle: impl FnOnce(Bytes) -> F) -> Response<Answer>
+    /// Answers the one message of the client, or what came instead, with one of `handle`.
+    pub async fn unary<F>(
+        self,
+        body: impl RequestBody,
+        handle: impl FnOnce(Result<Bytes, Status>) -> F,
+    ) -> Response<Answer>
     where
         F: Future<Output = Result<Vec<u8>, Status>>,
     {
         let limit = Instant::now() + TIME;
-        let all = async {
-            let message = timeout_at(limit, read_one(body)).await.map_err(|_| Status::too_late())??;
-            handle(message).await
-        };
+        let limit = self.deadline.map_or(limit, |deadline| deadline.min(limit));
+        let message = timeout_at(limit, read_one(body)).await.unwrap_or(Err(Status::too_late()));
+        let answer = handle(message);
         let result = match self.deadline {
-            Some(deadline) => timeout_at(deadline, all).await.unwrap_or(Err(Status::too_late())),
-            None => all.await,
+            Some(deadline) => timeout_at(deadline, answer).await.unwrap_or(Err(Status::too_late())),
+            None => answer.await,
         };
         match result {
             Err(status) => status.into_response(),

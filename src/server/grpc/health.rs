@@ -18,8 +18,8 @@ use crate::server::body::RequestBody;
 ///
 /// # Errors
 /// `NOT_FOUND`.
-pub async fn check(service: &Service, message: Bytes) -> Result<Vec<u8>, Status> {
-    let name = read(&message)?;
+pub async fn check(service: &Service, message: Result<Bytes, Status>) -> Result<Vec<u8>, Status> {
+    let name = read(&message?)?;
     let serving = serving(service, &name);
     serving.map(Serving::encode).ok_or_else(|| Status::new(Code::NOT_FOUND, "no heartbeat is called that"))
 }
@@ -28,7 +28,9 @@ pub async fn check(service: &Service, message: Bytes) -> Result<Vec<u8>, Status>
 ///
 /// # Errors
 /// `RESOURCE_EXHAUSTED`, as `health.proto` wants it for more than a hundred.
-pub async fn list(service: &Service, _message: Bytes) -> Result<Vec<u8>, Status> {
+pub async fn list(service: &Service, message: Result<Bytes, Status>) -> Result<Vec<u8>, Status> {
+    // Nothing can be asked for.
+    message?;
     let registry = &service.registry;
     if registry.len() >= MAX_LISTED {
         let why = format!("there are more than {MAX_LISTED} services");

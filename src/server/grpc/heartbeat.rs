@@ -17,18 +17,25 @@ use crate::net::grpc::status::Code;
 use crate::server::body::RequestBody;
 use crate::server::reply;
 
-/// `SendHeartbeat`.
+/// `SendHeartbeat`, for a message or for what came instead of one.
 ///
 /// # Errors
 /// The signal was not taken.
-pub async fn send(service: &Service, metadata: &HeaderMap, message: Bytes) -> Result<Vec<u8>, Status> {
+pub async fn send(
+    service: &Service,
+    metadata: &HeaderMap,
+    message: Result<Bytes, Status>,
+) -> Result<Vec<u8>, Status> {
     let started = Instant::now();
-    let result = signal(service, metadata, &message).await;
+    let result = match message {
+        Ok(message) => signal(service, metadata, &message).await,
+        Err(status) => Err(Refusal { status, reason: Rejected::Body }),
+    };
     let counts = &service.registry.receiver;
     let code = match &result {
         Ok(pulse) if pulse.alive => 200,
         Ok(_) => 404,
-        Err(refusal) => http_code(refusal.status.code),
+        Err(refusal) => refusal.http_code(),
     };
     counts.answered(Api::Grpc, code, started.elapsed());
     match result {
@@ -45,6 +52,14 @@ pub async fn send(service: &Service, metadata: &HeaderMap, message: Bytes) -> Re
     }
 }
 
+/// Counts a call whose head cannot be used.
+pub fn refuse(service: &Service, status: Status) -> Status {
+    let refusal = Refusal { status, reason: Rejected::Request };
+    service.registry.receiver.answered(Api::Grpc, refusal.http_code(), Duration::ZERO);
+    service.registry.receiver.rejected(refusal.reason);
+    refusal.status
+}
+
 /// `KeepAlive`: each message is answered before the next one is looked at. A refusal ends the stream.
 ///
 /// # Errors
@@ -58,7 +73,12 @@ pub async fn keep_alive(
         let Ok(message) = timeout(IDLE_TIME, conversation.next()).await else {
             return Err(Status::new(Code::DEADLINE_EXCEEDED, "there was no signal for an hour"));
         };
-        let Some(message) = message? else { return Ok(()) };
+        let message = match message {
+            Ok(None) => return Ok(()),
+            Err(gone) if gone.code == Code::CANCELLED => return Err(gone),
+            Ok(Some(message)) => Ok(message),
+            Err(bad) => Err(bad),
+        };
         let answer = send(&service, &metadata, message).await?;
         conversation.send(&answer).await?;
     }
@@ -66,18 +86,6 @@ pub async fn keep_alive(
 
 /// Silence that ends a stream: what is abandoned must not take up a place for ever.
 const IDLE_TIME: Duration = Duration::from_secs(3600);
-
-/// The HTTP status that says the same, as far as there is one.
-fn http_code(code: Code) -> u16 {
-    match code {
-        Code::INVALID_ARGUMENT => 400,
-        Code::NOT_FOUND => 404,
-        Code::RESOURCE_EXHAUSTED => 429,
-        Code::UNAUTHENTICATED => 401,
-        Code::UNAVAILABLE => 503,
-        _ => 500,
-    }
-}
 
 /// Why a signal was not taken.
 struct Refusal {
@@ -88,6 +96,22 @@ struct Refusal {
 impl Refusal {
     fn new(code: Code, message: impl Into<String>, reason: Rejected) -> Self {
         Self { status: Status::new(code, message), reason }
+    }
+
+    /// The HTTP status that says the same.
+    fn http_code(&self) -> u16 {
+        match self.status.code {
+            // INTERNAL is how gRPC calls a broken frame.
+            Code::INVALID_ARGUMENT | Code::INTERNAL => 400,
+            Code::UNAUTHENTICATED => 401,
+            Code::NOT_FOUND => 404,
+            Code::DEADLINE_EXCEEDED => 408,
+            Code::RESOURCE_EXHAUSTED if self.reason == Rejected::Body => 413,
+            Code::UNIMPLEMENTED => 415,
+            Code::RESOURCE_EXHAUSTED => 429,
+            Code::UNAVAILABLE => 503,
+            _ => 500,
+        }
     }
 }
 

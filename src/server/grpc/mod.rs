@@ -65,6 +65,9 @@ pub async fn answer(
     }
     let call = match Call::new(request) {
         Ok(call) => call,
+        Err(status) if request.uri.path().starts_with("/HeartbeatService/") => {
+            return heartbeat::refuse(service, status).into_response();
+        }
         Err(status) => return status.into_response(),
     };
     match request.uri.path() {
