@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -24,7 +24,8 @@ pub struct Snapshot {
     pub modules: BTreeMap<String, Loaded>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
-    warnings: Vec<String>,
+    /// What is odd about it, each as `file:line:column: sentence`.
+    pub warnings: Vec<String>,
 }
 
 /// A module that can be probed with.
@@ -58,6 +59,17 @@ impl fmt::Display for LoadError {
     }
 }
 
+/// The last attempt to load the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it was over.
+    pub at: SystemTime,
+    /// What came out; after an error the configuration before it is in force.
+    pub result: Result<(), LoadError>,
+    /// When the configuration in force was loaded, or last found unchanged.
+    pub succeeded_at: SystemTime,
+}
+
 /// The configuration in force, and how to replace it.
 #[derive(Debug)]
 pub struct Live {
@@ -67,6 +79,7 @@ pub struct Live {
     current: RwLock<Arc<Snapshot>>,
     /// The text of the last successful load; its lock makes loads take turns.
     text: Mutex<Text>,
+    attempt: Mutex<Attempt>,
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -85,13 +98,15 @@ impl Live {
     pub fn load(source: Source, strict: bool, own: Arc<Own>) -> Result<Self, LoadError> {
         let text = source.read(true)?;
         let snapshot = compile(source.name(text.is_built_in), &text.text, strict, &own)?;
-        own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+        let now = SystemTime::now();
+        own.config.succeeded(now, snapshot.warnings.len());
         Ok(Self {
             source,
             strict,
             own,
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
+            attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
@@ -100,6 +115,20 @@ impl Live {
     /// The configuration in force now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What came of the last attempt to load it.
+    pub fn attempt(&self) -> Attempt {
+        self.lock_attempt().clone()
+    }
+
+    fn lock_attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is read: a path, or that it is built in.
+    pub fn source_name(&self) -> String {
+        self.source.name(self.is_built_in())
     }
 
     /// Whether no file was there and the built-in configuration is used.
@@ -117,10 +146,18 @@ impl Live {
         // A large configuration takes a while, and running probes must not notice.
         let result = tokio::task::spawn_blocking(move || live.reload_now()).await;
         self.triggered.notify_waiters();
-        result.unwrap_or_else(|_| {
+        let result = result.unwrap_or_else(|_| {
             self.own.config.failed();
             Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
-        })
+        });
+        let mut attempt = self.lock_attempt();
+        attempt.at = SystemTime::now();
+        if result.is_ok() {
+            attempt.succeeded_at = attempt.at;
+        }
+        attempt.result = result.clone();
+        drop(attempt);
+        result
     }
 
     /// Returns after the next reload, whoever asked for it.
@@ -291,11 +328,16 @@ mod tests {
         assert_eq!(problems.0.len(), 1);
         assert!(problems.0[0].starts_with(&format!("{}:2:", file.0.display())), "{problems}");
         assert_eq!(names(&live), ["a"]);
+        let attempt = live.attempt();
+        assert_eq!(attempt.result, Err(problems));
+        assert!(attempt.succeeded_at < attempt.at);
 
         file.write("modules:\n  b: {prober: tcp}\n");
         assert_eq!(live.reload().await, Ok(()));
         assert_eq!(names(&live), ["b"]);
         assert_eq!(before.modules.len(), 1, "a running probe keeps its module");
+        let attempt = live.attempt();
+        assert_eq!((attempt.result, attempt.succeeded_at), (Ok(()), attempt.at));
 
         std::fs::remove_file(&file.0).unwrap();
         let problems = live.reload().await.unwrap_err();

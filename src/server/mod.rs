@@ -10,6 +10,7 @@ pub mod external_url;
 mod gzip;
 pub mod listen;
 mod outcomes;
+mod pages;
 mod probe;
 mod probe_log;
 mod query;
@@ -96,8 +97,15 @@ impl Server {
             "-/reload" => admin::reload(self, request).await,
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
-            "" => admin::index(self),
-            _ => reply::not_found(),
+            "" => pages::start(self, request),
+            "configuration" => pages::configuration(self, request),
+            "probes/run" => pages::run(self, request).await,
+            "style.css" => pages::style(),
+            "icon.svg" => pages::icon(),
+            _ => match page.strip_prefix("probes/") {
+                Some(id) if !id.contains('/') => pages::probe(self, id),
+                _ => reply::not_found(),
+            },
         }
     }
 

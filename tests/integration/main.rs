@@ -16,6 +16,8 @@ mod load;
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// The pages for people.
+mod pages;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Modules of a configuration against scripted servers, one file for each prober.
