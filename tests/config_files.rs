@@ -125,10 +125,12 @@ fn only_the_own_section_makes_a_module_unusable() {
             Some("modules.m.http.method must be an HTTP method, got \"a b\""),
         ),
         (
-            "{dns: {query_name: a, valid_rcodes: [x]}, prober: dns}",
-            Some("modules.m.dns.valid_rcodes has \"x\", which is not a DNS response code"),
+            "{dns: {query_name: a, source_ip_address: x}, prober: dns}",
+            Some("modules.m.dns.source_ip_address must be an IP address, got \"x\""),
         ),
-        ("{dns: {query_name: a, valid_rcodes: [x]}, prober: icmp}", None),
+        ("{dns: {query_name: a, source_ip_address: x}, prober: icmp}", None),
+        // The peer asks before it finds out, and so do we.
+        ("{dns: {query_name: a, valid_rcodes: [x]}, prober: dns}", None),
         ("{prober: http, http: {preferred_ip_protocol: any}}", None),
         ("{http: {compression: zstd}}", Some("modules.m has no prober")),
         ("~", Some("modules.m is empty and cannot be probed with")),

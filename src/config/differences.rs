@@ -145,7 +145,7 @@ impl<'t> Finder<'t, '_> {
                 "its CEL check sees the body after the regular expressions (in blackbox_exporter it sees nothing and fails)",
             );
         }
-        if !client.follow_redirects && (has_regex || cel.is_some() || http.codec() != Codec::Identity) {
+        if !client.follow_redirects && (has_regex || cel.is_some() || http.codec() != Some(Codec::Identity)) {
             let key = self.first("http", &["no_follow_redirects", "follow_redirects"]).unwrap_or_default();
             self.say(
                 &["http", key],

@@ -99,6 +99,7 @@ metrics! {
     PROBE_FAILED_DUE_TO_BYTES = Gauge "gauge" "probe_failed_due_to_bytes" "Whether the probe failed because expected bytes did not arrive.";
     PROBE_FAILED_DUE_TO_CEL = Gauge "gauge" "probe_failed_due_to_cel" "Whether the probe failed because of a CEL expression on the body.";
     PROBE_FAILED_DUE_TO_REGEX = Gauge "gauge" "probe_failed_due_to_regex" "Whether the probe failed because of a regular expression.";
+    PROBE_FAILED_STEP = Gauge "gauge" "probe_failed_step" "Number of the step of query_response that failed, the first being 1; absent when none did.";
     PROBE_FAILURE_INFO = Gauge "gauge" "probe_failure_info" "Why the probe failed: the phase it was in and the reason; absent when it succeeded.";
     PROBE_GRPC_DURATION_SECONDS = Gauge "gauge" "probe_grpc_duration_seconds" "Duration of the gRPC health check by phase.";
     PROBE_GRPC_HEALTHCHECK_RESPONSE = Gauge "gauge" "probe_grpc_healthcheck_response" "Whether this is the serving status that the health check returned.";
@@ -123,6 +124,7 @@ metrics! {
     PROBE_SSL_LEAF_NOT_BEFORE_TIMESTAMP_SECONDS = Gauge "gauge" "probe_ssl_leaf_not_before_timestamp_seconds" "Begin of validity of the leaf certificate, as unix time.";
     PROBE_SUCCESS = Gauge "gauge" "probe_success" "Whether the probe succeeded.";
     PROBE_TCP_DURATION_SECONDS = Gauge "gauge" "probe_tcp_duration_seconds" "Duration of the TCP probe by phase.";
+    PROBE_TCP_RTT_SECONDS = Gauge "gauge" "probe_tcp_rtt_seconds" "Round trip time that the kernel measured while connecting over TCP, in seconds.";
     PROBE_TIMEOUT_SECONDS = Gauge "gauge" "probe_timeout_seconds" "Time the probe was allowed to take, in seconds.";
     PROBE_TLS_CIPHER_INFO = Gauge "gauge" "probe_tls_cipher_info" "TLS cipher suite of the connection.";
     PROBE_TLS_VERIFIED = Gauge "gauge" "probe_tls_verified" "Whether the certificate chain of the peer verifies for the name that was asked for.";

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 
-use crate::runner::{Phase, ProbeError, Reason};
+use crate::metrics::names;
+use crate::runner::{Phase, ProbeError, Reason, Report};
 
 /// Opens a TCP connection, from `source` if one is given.
 ///
@@ -21,6 +23,45 @@ pub async fn tcp(to: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream
         socket.bind(SocketAddr::new(source, 0))?;
     }
     socket.connect(to).await
+}
+
+/// Writes `probe_tcp_rtt_seconds`: what the kernel has measured on this connection so far.
+///
+/// Right after connecting that is the time from the SYN to its acknowledgement, without anything
+/// our scheduler adds. Nothing is written where the system does not tell.
+pub fn report_round_trip(stream: &TcpStream, report: &mut Report) {
+    if let Some(rtt) = round_trip(stream) {
+        report.samples.set(names::PROBE_TCP_RTT_SECONDS, rtt);
+    }
+}
+
+/// The smoothed round trip time of `TCP_INFO` (RFC 6298 §2), which Linux gives in microseconds.
+#[cfg(target_os = "linux")]
+fn round_trip(stream: &TcpStream) -> Option<Duration> {
+    use std::os::fd::AsRawFd as _;
+    // Older and sandboxed kernels fill in less than the structure, the rest stays zero.
+    let mut info = [0_u8; size_of::<libc::tcp_info>()];
+    let mut length = libc::socklen_t::try_from(info.len()).ok()?;
+    // SAFETY: the descriptor is open as long as `stream` is borrowed; the kernel writes at most
+    // `length` bytes into `info`, which is that long, and any bytes are valid there.
+    #[expect(unsafe_code, reason = "no library of ours reads TCP_INFO")]
+    let status = unsafe {
+        libc::getsockopt(
+            stream.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    let at = std::mem::offset_of!(libc::tcp_info, tcpi_rtt);
+    let rtt = u32::from_ne_bytes(*info.get(at..)?.first_chunk()?);
+    (status == 0 && rtt > 0).then(|| Duration::from_micros(rtt.into()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn round_trip(_stream: &TcpStream) -> Option<Duration> {
+    None
 }
 
 /// Opens a UDP socket that only talks to `to`, so that the kernel reports a closed port as an error.

@@ -2,7 +2,7 @@
 //!
 //! The peer's rules, with one reader for the whole dialogue: `expect` skips lines until one
 //! matches, a line ends at `\n` and may lose one `\r`, and a last line without an end counts only
-//! when the stream ends. Deadlines and the TLS handshake itself belong to the prober.
+//! when the stream ends, unless the step says `expect_partial`. Deadlines and the TLS handshake itself belong to the prober.
 
 use std::io;
 use std::ops::Range;
@@ -26,6 +26,8 @@ pub struct Dialogue {
 #[derive(Debug, Clone)]
 struct Step {
     expect: Option<GoRegex>,
+    /// Whether a line may match before its end has come.
+    partial: bool,
     /// Names and templates; `Some` without any is a sample without labels.
     labels: Option<Vec<(String, String)>>,
     /// None if empty.
@@ -67,6 +69,7 @@ impl Step {
         };
         Self {
             expect: entry.expect.clone(),
+            partial: entry.expect_partial,
             labels: entry.labels.as_ref().map(labels),
             expect_bytes: entry.expect_bytes.to_vec().into(),
             send,
@@ -105,6 +108,8 @@ impl Conversation<'_> {
 
     /// Goes on until all steps are done or one of them asks for TLS.
     ///
+    /// The report knows the step that runs, which becomes `probe_failed_step` if the probe fails
+    /// in it, be it over the deadline or in the handshake the step asked for.
     /// Writes `probe_expect_info` and sets `probe_failed_due_to_regex` and
     /// `probe_failed_due_to_bytes`, both of which the caller has announced with 0.
     ///
@@ -120,6 +125,7 @@ impl Conversation<'_> {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         for (index, step) in self.steps.by_ref() {
+            report.at_step(Some(index + 1));
             let exchange = Exchange { peer: self.peer, number: index + 1, stream, report };
             exchange.run(step).await?;
             if step.starttls {
@@ -135,6 +141,7 @@ impl Conversation<'_> {
                 return Ok(Pause::StartTls);
             }
         }
+        report.at_step(None);
         Ok(Pause::Done)
     }
 }
@@ -167,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     /// Skips lines until one matches, and returns what is to be sent then.
     async fn expect(&mut self, step: &Step, pattern: &GoRegex) -> Result<Option<Vec<u8>>, ProbeError> {
         let mut last = None;
-        while let Some(range) = self.next_line().await? {
+        while let Some(range) = self.next_line(pattern, step.partial).await? {
             let line = self.stream.bytes(range);
             self.report.log(Level::Debug, "Read line", || vec![("line", lossy(line))]);
             let Some(captures) = pattern.captures(line) else {
@@ -200,7 +207,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
     }
 
     /// The next line without its end; `None` at the end of the stream.
-    async fn next_line(&mut self) -> Result<Option<Range<usize>>, ProbeError> {
+    ///
+    /// With `partial`, what has come of a line is one as soon as `pattern` matches it.
+    async fn next_line(
+        &mut self,
+        pattern: &GoRegex,
+        partial: bool,
+    ) -> Result<Option<Range<usize>>, ProbeError> {
         let mut searched = 0;
         loop {
             let unread = self.stream.unread();
@@ -218,6 +231,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
                 );
             }
             searched = room;
+            if partial && room > 0 && pattern.is_match(self.stream.unread()) {
+                return Ok(Some(self.stream.take(room)));
+            }
             match self.stream.receive().await {
                 Ok(0) if searched == 0 => return Ok(None),
                 Ok(0) => {

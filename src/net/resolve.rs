@@ -15,8 +15,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ResolveHosts, ResolverConfig};
+use hickory_resolver::lookup::Lookup;
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
-use hickory_resolver::proto::rr::{RData, RecordType};
+use hickory_resolver::proto::rr::{RData, Record, RecordType};
 
 use crate::logging::Level;
 use crate::metrics::names;
@@ -53,6 +54,13 @@ pub enum Family {
 impl Family {
     fn of(address: &Address) -> Self {
         if address.ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
     }
 }
 
@@ -176,26 +184,13 @@ type Stamp = Option<(SystemTime, u64)>;
 impl Resolver {
     /// The address of `host` that `preference` asks for; `None` when only the other family exists.
     async fn lookup(&self, host: &str, preference: Preference) -> Result<Option<Address>, ProbeError> {
-        if host.is_empty() {
-            return Err(not_found(host, "the name is empty"));
-        }
-        // Left over from an address with a port; no resolver needs to be asked.
-        if host.contains(['[', ']']) {
-            return Err(not_found(host, "brackets belong to an address with a port"));
-        }
-        let state = self.current().map_err(|error| {
-            ProbeError::new(Phase::Resolve, Reason::Resolver, "the resolver cannot be set up")
-                .caused_by(error)
-        })?;
+        let state = self.state_for(host)?;
         let known = state.hosts.addresses(host);
         if !known.is_empty() {
             return Ok(pick(known, preference));
         }
         let other = preference.fallback;
-        let (first, second) = match preference.family {
-            Family::V4 => (RecordType::A, RecordType::AAAA),
-            Family::V6 => (RecordType::AAAA, RecordType::A),
-        };
+        let (first, second) = (record_type(preference.family), record_type(preference.family.other()));
         let second = async { if other { Some(query(&state.dns, host, second).await) } else { None } };
         // Both families at once, as a client would ask; only the preferred one is worth waiting for
         // when it has an address.
@@ -219,18 +214,14 @@ impl Resolver {
         };
         match (first, second) {
             (_, Some(Ok(Some(address)))) => Ok(Some(address)),
-            (Err(error), _) | (Ok(_), Some(Err(error))) => Err(ProbeError::new(
-                Phase::Resolve,
-                Reason::Resolver,
-                format!("no resolver answered for {host:?}"),
-            )
-            .caused_by(error)),
+            (Err(error), _) | (Ok(_), Some(Err(error))) => Err(no_answer(host, error)),
             (Ok(_), Some(Ok(_))) => Err(not_found(host, "no such host")),
             (Ok(_), None) => Err(not_found(host, "no address of the wanted family")),
         }
     }
 
-    /// All addresses of `host`, those of the preferred family first; for hops whose address is not reported.
+    /// All addresses of `host`, those of the preferred family first; for hops whose address is not
+    /// reported. Both families are asked at once, and one that is not answered is left out.
     ///
     /// # Errors
     /// No such name, or no answer from a resolver.
@@ -238,23 +229,38 @@ impl Resolver {
         if let Some(literal) = Address::parse(host) {
             return Ok(vec![literal]);
         }
-        let mut found = Vec::new();
-        let mut last = None;
-        let other = match preference.family {
-            Family::V4 => Family::V6,
-            Family::V6 => Family::V4,
-        };
-        for family in [preference.family, other] {
-            match self.lookup(host, Preference { family, fallback: false }).await {
-                Ok(address) => found.extend(address),
-                Err(error) => last = Some(error),
+        let state = self.state_for(host)?;
+        let known = state.hosts.addresses(host);
+        let (mut found, other) = if known.is_empty() {
+            let ask = |family| query_all(&state.dns, host, record_type(family));
+            let (first, second) = tokio::join!(ask(preference.family), ask(preference.family.other()));
+            match (first, second) {
+                (Err(error), Ok(none)) | (Ok(none), Err(error)) if none.is_empty() => {
+                    return Err(no_answer(host, error));
+                }
+                (Err(error), Err(_)) => return Err(no_answer(host, error)),
+                (first, second) => (first.unwrap_or_default(), second.unwrap_or_default()),
             }
+        } else {
+            known.iter().partition(|address| Family::of(address) == preference.family)
+        };
+        found.extend(other);
+        if found.is_empty() { Err(not_found(host, "no such host")) } else { Ok(found) }
+    }
+
+    /// What to look `host` up with.
+    fn state_for(&self, host: &str) -> Result<State, ProbeError> {
+        if host.is_empty() {
+            return Err(not_found(host, "the name is empty"));
         }
-        match last {
-            Some(error) if found.is_empty() => Err(error),
-            _ if found.is_empty() => Err(not_found(host, "no such host")),
-            _ => Ok(found),
+        // Left over from an address with a port; no resolver needs to be asked.
+        if host.contains(['[', ']']) {
+            return Err(not_found(host, "brackets belong to an address with a port"));
         }
+        self.current().map_err(|error| {
+            ProbeError::new(Phase::Resolve, Reason::Resolver, "the resolver cannot be set up")
+                .caused_by(error)
+        })
     }
 
     fn current(&self) -> io::Result<State> {
@@ -306,22 +312,47 @@ fn system_resolver() -> io::Result<TokioResolver> {
     builder.build().map_err(io::Error::other)
 }
 
+fn record_type(family: Family) -> RecordType {
+    match family {
+        Family::V4 => RecordType::A,
+        Family::V6 => RecordType::AAAA,
+    }
+}
+
 /// `Ok(None)`: the name exists without such a record, or does not exist.
 async fn query(dns: &TokioResolver, host: &str, kind: RecordType) -> Result<Option<Address>, io::Error> {
+    Ok(answer(dns, host, kind).await?.and_then(|answer| answer.answers().iter().find_map(address)))
+}
+
+async fn query_all(dns: &TokioResolver, host: &str, kind: RecordType) -> Result<Vec<Address>, io::Error> {
+    let answer = answer(dns, host, kind).await?;
+    Ok(answer.map(|answer| answer.answers().iter().filter_map(address).collect()).unwrap_or_default())
+}
+
+async fn answer(dns: &TokioResolver, host: &str, kind: RecordType) -> Result<Option<Lookup>, io::Error> {
     match dns.lookup(host, kind).await {
-        Ok(answer) => Ok(answer.answers().iter().find_map(|record| match &record.data {
-            RData::A(ip) => Some(Address { ip: IpAddr::V4(ip.0), scope_id: 0 }),
-            RData::AAAA(ip) => Some(Address { ip: IpAddr::V6(ip.0).to_canonical(), scope_id: 0 }),
-            _ => None,
-        })),
+        Ok(answer) => Ok(Some(answer)),
         Err(error) if error.is_no_records_found() || error.is_nx_domain() => Ok(None),
         Err(error) => Err(io::Error::other(error)),
+    }
+}
+
+fn address(record: &Record) -> Option<Address> {
+    match &record.data {
+        RData::A(ip) => Some(Address { ip: IpAddr::V4(ip.0), scope_id: 0 }),
+        RData::AAAA(ip) => Some(Address { ip: IpAddr::V6(ip.0).to_canonical(), scope_id: 0 }),
+        _ => None,
     }
 }
 
 fn pick(addresses: &[Address], preference: Preference) -> Option<Address> {
     let preferred = addresses.iter().find(|address| Family::of(address) == preference.family);
     preferred.or_else(|| addresses.first().filter(|_| preference.fallback)).copied()
+}
+
+fn no_answer(host: &str, error: io::Error) -> ProbeError {
+    let sentence = format!("no resolver answered for {host:?}");
+    ProbeError::new(Phase::Resolve, Reason::Resolver, sentence).caused_by(error)
 }
 
 fn not_found(host: &str, why: &str) -> ProbeError {

@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::tls_handshake::{Handshake, Witness};
 use super::{Prober, target, tls_client, tls_report};
 use crate::config;
-use crate::config::sections::dns as written;
+use crate::config::sections::dns::{self as written, Pattern};
 use crate::logging::Level;
 use crate::metrics::names;
 use crate::net::buffered::{Buffered, Short};
@@ -18,7 +18,6 @@ use crate::net::dns::{Class, Message, Rcode, Record, RecordType, Section, encode
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::TlsClient;
 use crate::net::{connect, failure};
-use crate::regex::GoRegex;
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
 /// A compiled `dns` section.
@@ -30,7 +29,8 @@ pub struct Dns {
     /// The encoded query with id 0.
     query: Vec<u8>,
     is_soa: bool,
-    valid_rcodes: Vec<Rcode>,
+    /// Or which name is none; every answer fails over it.
+    valid_rcodes: Result<Vec<Rcode>, String>,
     checks: [Checks; 3],
 }
 
@@ -61,10 +61,12 @@ impl Prober for Dns {
         let class = Class(section.query_class());
         let query = encode_query(0, &section.query_name, rtype, class, section.recursion_desired)
             .map_err(|error| format!("query_name {:?}: {error}", section.query_name))?;
-        let rcode = |name: &String| Rcode::parse(name).ok_or_else(|| format!("rcode {name:?} is not known"));
-        let mut valid_rcodes = section.valid_rcodes.iter().map(rcode).collect::<Result<Vec<_>, _>>()?;
-        if valid_rcodes.is_empty() {
-            valid_rcodes.push(Rcode::NOERROR);
+        let rcode = |name: &String| Rcode::parse(name).ok_or_else(|| name.clone());
+        let mut valid_rcodes = section.valid_rcodes.iter().map(rcode).collect::<Result<Vec<_>, _>>();
+        if let Ok(codes) = &mut valid_rcodes
+            && codes.is_empty()
+        {
+            codes.push(Rcode::NOERROR);
         }
         Ok(Self {
             preference: preference(module),
@@ -74,14 +76,15 @@ impl Prober for Dns {
             is_soa: rtype == RecordType::SOA,
             valid_rcodes,
             checks: [
-                Checks::compile(Section::Answer, &section.validate_answer_rrs)?,
-                Checks::compile(Section::Authority, &section.validate_authority_rrs)?,
-                Checks::compile(Section::Additional, &section.validate_additional_rrs)?,
+                Checks::compile(Section::Answer, &section.validate_answer_rrs),
+                Checks::compile(Section::Authority, &section.validate_authority_rrs),
+                Checks::compile(Section::Additional, &section.validate_additional_rrs),
             ],
         })
     }
 
     async fn probe(&self, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        announce(report);
         let (host, port) = server(run.target);
         let address = begin(self.preference, host, run, report).await?;
         let port = match port {
@@ -105,6 +108,11 @@ impl Prober for Dns {
     }
 
     async fn decline(module: &config::Module, run: &Run<'_>, report: &mut Report) -> Result<(), ProbeError> {
+        announce(report);
+        if module.dns.transport().is_none() {
+            // The peer looks at it before it looks for the server.
+            return Ok(());
+        }
         begin(preference(module), server(run.target).0, run, report).await.map(drop)
     }
 
@@ -122,12 +130,7 @@ fn server(target: &str) -> (&str, Option<&str>) {
     connect::split_host_port(target).map_or((target, None), |(host, port)| (host, Some(port)))
 }
 
-async fn begin(
-    preference: Preference,
-    host: &str,
-    run: &Run<'_>,
-    report: &mut Report,
-) -> Result<Address, ProbeError> {
+fn announce(report: &mut Report) {
     for phase in [Phase::Resolve, Phase::Connect, Phase::Request] {
         report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", phase.as_str(), 0.0);
     }
@@ -139,6 +142,14 @@ async fn begin(
     ] {
         report.samples.set(metric, 0.0);
     }
+}
+
+async fn begin(
+    preference: Preference,
+    host: &str,
+    run: &Run<'_>,
+    report: &mut Report,
+) -> Result<Address, ProbeError> {
     let address = resolve::select(run, report, host, preference).await?;
     let took = report.total(Phase::Resolve);
     report.samples.set_one(names::PROBE_DNS_DURATION_SECONDS, "phase", "resolve", took);
@@ -161,6 +172,7 @@ impl Dns {
             Transport::Tls(client) => Some(client),
         };
         let stream = connect::tcp(to, self.source).await.map_err(refused)?;
+        connect::report_round_trip(&stream, report);
         let Some(client) = client else {
             report.begin(Phase::Request);
             return query.over_stream(stream, to).await;
@@ -192,13 +204,17 @@ impl Dns {
             report.samples.set(names::PROBE_DNS_SERIAL, serial.unwrap_or(0));
         }
         report.log(Level::Debug, "Got response", || vec![("rcode", message.rcode.to_string())]);
-        if !self.valid_rcodes.contains(&message.rcode) {
+        let valid = self.valid_rcodes.as_ref().map_err(|name| {
+            let sentence = format!("valid_rcodes has {name:?}, which is no response code");
+            ProbeError::new(Phase::Check, Reason::Config, sentence)
+        })?;
+        if !valid.contains(&message.rcode) {
             let sentence = format!("{server} answered with {}", message.rcode);
             return Err(ProbeError::new(Phase::Check, Reason::Rcode, sentence));
         }
         let sections = [&message.answer, &message.authority, &message.additional];
         self.checks.iter().zip(sections).try_for_each(|(checks, records)| {
-            checks.run(records, report).map_err(|why| ProbeError::new(Phase::Check, Reason::Record, why))
+            checks.run(records, report).map_err(|(reason, why)| ProbeError::new(Phase::Check, reason, why))
         })
     }
 }
@@ -313,28 +329,25 @@ fn has_same_id(query: &[u8], answer: &[u8]) -> bool {
 #[derive(Debug)]
 struct Checks {
     section: Section,
-    fail_if_matches: Vec<GoRegex>,
+    fail_if_matches: Vec<Pattern>,
     /// Despite the option's name: fails unless all match.
-    must_all_match: Vec<GoRegex>,
-    fail_if_not_matches: Vec<GoRegex>,
-    fail_if_none_matches: Vec<GoRegex>,
+    must_all_match: Vec<Pattern>,
+    fail_if_not_matches: Vec<Pattern>,
+    fail_if_none_matches: Vec<Pattern>,
 }
 
+/// Why records are not as they should be, or cannot be judged.
+type Objection = (Reason, String);
+
 impl Checks {
-    fn compile(section: Section, checks: &written::RecordChecks) -> Result<Self, String> {
-        let compile = |patterns: &[written::Pattern]| -> Result<Vec<GoRegex>, String> {
-            let regex = |pattern: &written::Pattern| {
-                pattern.regex().cloned().ok_or_else(|| format!("{pattern:?} is not a regular expression"))
-            };
-            patterns.iter().map(regex).collect()
-        };
-        Ok(Self {
+    fn compile(section: Section, checks: &written::RecordChecks) -> Self {
+        Self {
             section,
-            fail_if_matches: compile(&checks.fail_if_matches_regexp)?,
-            must_all_match: compile(&checks.fail_if_all_match_regexp)?,
-            fail_if_not_matches: compile(&checks.fail_if_not_matches_regexp)?,
-            fail_if_none_matches: compile(&checks.fail_if_none_matches_regexp)?,
-        })
+            fail_if_matches: checks.fail_if_matches_regexp.clone(),
+            must_all_match: checks.fail_if_all_match_regexp.clone(),
+            fail_if_not_matches: checks.fail_if_not_matches_regexp.clone(),
+            fail_if_none_matches: checks.fail_if_none_matches_regexp.clone(),
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -343,46 +356,59 @@ impl Checks {
             .all(|patterns| patterns.is_empty())
     }
 
-    /// The order of the verdicts is the peer's.
-    fn run(&self, records: &[Record<'_>], report: &mut Report) -> Result<(), String> {
+    /// The order of the verdicts is the peer's, and so is that a pattern which is no regular
+    /// expression matters only once a record reaches it.
+    fn run(&self, records: &[Record<'_>], report: &mut Report) -> Result<(), Objection> {
         if self.is_empty() {
             return Ok(());
         }
         let section = self.section;
+        let object = |why: String| Err((Reason::Record, why));
         if records.is_empty()
             && !(self.fail_if_not_matches.is_empty() && self.fail_if_none_matches.is_empty())
         {
-            return Err(format!("the {section} section has no record, and one must match"));
+            return object(format!("the {section} section has no record, and one must match"));
         }
         let mut unmatched = None;
         let mut any_matches = self.fail_if_none_matches.is_empty();
         for record in records {
             let text = record.text();
-            let matches = |pattern: &&GoRegex| pattern.is_match(text.as_bytes());
             report.log(Level::Debug, "Validating RR", || vec![("rr", text.clone())]);
-            if let Some(pattern) = self.fail_if_matches.iter().find(matches) {
-                return Err(format!("{section} record {text:?} matches {:?}", pattern.as_str()));
+            if let Some(pattern) = first(&self.fail_if_matches, &text, true)? {
+                return object(format!("{section} record {text:?} matches {pattern:?}"));
             }
             if unmatched.is_none() {
-                let pattern = self.must_all_match.iter().find(|pattern| !matches(pattern));
-                unmatched = pattern.map(|pattern| (text.clone(), pattern));
+                unmatched = first(&self.must_all_match, &text, false)?.map(|pattern| (text.clone(), pattern));
             }
-            if let Some(pattern) = self.fail_if_not_matches.iter().find(|pattern| !matches(pattern)) {
-                return Err(format!("{section} record {text:?} does not match {:?}", pattern.as_str()));
+            if let Some(pattern) = first(&self.fail_if_not_matches, &text, false)? {
+                return object(format!("{section} record {text:?} does not match {pattern:?}"));
             }
-            any_matches = any_matches || self.fail_if_none_matches.iter().any(|pattern| matches(&pattern));
+            any_matches = any_matches || first(&self.fail_if_none_matches, &text, true)?.is_some();
         }
         if let Some((text, pattern)) = unmatched {
-            return Err(format!(
-                "{section} record {text:?} does not match {:?}, as all must",
-                pattern.as_str()
-            ));
+            return object(format!("{section} record {text:?} does not match {pattern:?}, as all must"));
         }
         if !any_matches {
-            return Err(format!("no {section} record matches any of fail_if_none_matches_regexp"));
+            return object(format!("no {section} record matches any of fail_if_none_matches_regexp"));
         }
         Ok(())
     }
+}
+
+/// The first pattern that matches `text`, or the first that does not.
+fn first<'p>(patterns: &'p [Pattern], text: &str, matches: bool) -> Result<Option<&'p str>, Objection> {
+    for pattern in patterns {
+        match pattern {
+            Pattern::Valid(regex) if regex.is_match(text.as_bytes()) == matches => {
+                return Ok(Some(regex.as_str()));
+            }
+            Pattern::Valid(_) => {}
+            Pattern::Invalid(written) => {
+                return Err((Reason::Config, format!("{written:?} is not a regular expression")));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Largest answer over UDP in bytes, since the query does not offer more (RFC 1035 §4.2.1).

@@ -157,6 +157,7 @@ impl Exchange {
         report: &mut Report,
     ) -> Result<Pause, ProbeError> {
         if conversation.is_over() {
+            report.at_step(None);
             return Ok(Pause::Done);
         }
         report.begin(Phase::Dialogue);

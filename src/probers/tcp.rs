@@ -46,6 +46,7 @@ impl Prober for Tcp {
         report.end();
         publish(report, PROBE_TCP_DURATION_SECONDS, Phase::Connect);
         let stream = stream?;
+        connect::report_round_trip(&stream, report);
 
         let peer = Peer { name: run.hostname.unwrap_or(host), shown: run.target };
         self.exchange.run(stream, &source, peer, report).await

@@ -109,6 +109,9 @@ fn finish(mut report: Report, failure: Option<ProbeError>, duration: Duration, t
             let labels =
                 vec![("phase".into(), error.phase.to_string()), ("reason".into(), error.reason.to_string())];
             report.samples.set_many(names::PROBE_FAILURE_INFO, labels, true);
+            if let Some(step) = report.step() {
+                report.samples.set(names::PROBE_FAILED_STEP, step);
+            }
         }
     }
     report.samples.set(names::PROBE_SUCCESS, failure.is_none());

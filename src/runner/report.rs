@@ -40,6 +40,7 @@ pub struct Report {
     timeline: Vec<Span>,
     events: Vec<Event>,
     log_level: Level,
+    step: Option<usize>,
     started: Instant,
     started_at: SystemTime,
 }
@@ -52,6 +53,7 @@ impl Report {
             timeline: Vec::new(),
             events: Vec::new(),
             log_level,
+            step: None,
             started: Instant::now(),
             started_at: SystemTime::now(),
         }
@@ -113,6 +115,16 @@ impl Report {
     pub fn total(&self, phase: Phase) -> Duration {
         let spans = self.timeline.iter().filter(|span| span.phase == phase);
         spans.filter_map(|span| Some(span.end?.saturating_sub(span.start))).sum()
+    }
+
+    /// Begins a step of a dialogue, counted from 1; `None` when all are done.
+    pub fn at_step(&mut self, number: Option<usize>) {
+        self.step = number;
+    }
+
+    /// The step of a dialogue that runs, or that the probe ended in.
+    pub fn step(&self) -> Option<usize> {
+        self.step
     }
 
     /// Keeps a log line; `fields` is only called when the line's level is wanted.

@@ -25,10 +25,14 @@ mod probers {
     mod dns;
     mod grpc;
     mod http;
+    mod http2;
     mod http3;
+    mod http_bodies;
     mod http_credentials;
+    mod http_hostile;
     mod http_oauth2;
     mod http_proxy;
+    mod http_redirects;
     mod icmp;
     mod tcp;
     mod tls;

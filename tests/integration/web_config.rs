@@ -6,9 +6,8 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use data_encoding::BASE64;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::pki_types::pem::PemObject as _;
@@ -95,7 +94,7 @@ fn https(exporter: &Exporter, client: &Arc<ClientConfig>, path: &str) -> Result<
 }
 
 fn basic(credentials: &str) -> String {
-    format!("Basic {}", STANDARD.encode(credentials))
+    format!("Basic {}", BASE64.encode(credentials.as_bytes()))
 }
 
 /// Status of a page with these credentials.

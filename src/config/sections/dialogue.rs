@@ -13,6 +13,8 @@ section! {
     pub struct DialogueStep {
         /// A line must match; written but empty, it matches any line.
         expect: Option<GoRegex>,
+        /// A line may match before its end has come, as a prompt does.
+        expect_partial: bool,
         /// These bytes must follow; not together with `expect`.
         expect_bytes: Bytes,
         /// Emits `probe_expect_info` with these labels when `expect` matched, even if empty.
@@ -51,6 +53,9 @@ impl DialogueStep {
         if self.expect.is_none() {
             if !labels.is_empty() {
                 note_unused("labels", "without expect", written, ctx);
+            }
+            if self.expect_partial {
+                note_unused("expect_partial", "without expect", written, ctx);
             }
             return;
         }
@@ -108,6 +113,7 @@ pub(super) fn note_ignored<'t>(
 ) {
     for (index, step) in steps.iter().enumerate() {
         let uses = [
+            ("expect_partial", step.expect_partial),
             ("expect_bytes", !step.expect_bytes.is_empty()),
             ("labels", step.labels.is_some()),
             ("starttls", step.starttls),

@@ -161,7 +161,7 @@ impl Dns {
                     ctx.key("valid_rcodes"),
                     quote(name)
                 );
-                ctx.breaks(at("valid_rcodes"), message);
+                ctx.note(at("valid_rcodes"), message);
             }
         }
         if self.valid_rcodes.is_empty() && written.get("valid_rcodes").is_some_and(|node| !node.is_null()) {
@@ -178,18 +178,8 @@ type Lookup = fn(&str) -> Option<u16>;
 pub enum Pattern {
     /// Ready to match.
     Valid(GoRegex),
-    /// As written; a module that uses it is unusable.
+    /// As written; a record that reaches it fails the probe.
     Invalid(Box<str>),
-}
-
-impl Pattern {
-    /// The regular expression, if the pattern is one.
-    pub fn regex(&self) -> Option<&GoRegex> {
-        match self {
-            Self::Valid(regex) => Some(regex),
-            Self::Invalid(_) => None,
-        }
-    }
 }
 
 impl Decode for Pattern {
@@ -201,7 +191,7 @@ impl Decode for Pattern {
                 let path = ctx.path();
                 let shown = quote(&text);
                 let message = format!("{path} must be a regular expression, got {shown}: {error}");
-                ctx.breaks(node.position(), message);
+                ctx.note(node.position(), message);
                 Self::Invalid(text.into())
             }
         })

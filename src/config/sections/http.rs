@@ -10,6 +10,7 @@ use crate::config::cel::CelProgram;
 use crate::config::decode::{Context, Segment, quote};
 use crate::config::header::{canonical_name, is_header_value, is_token, same_header};
 use crate::config::map::Map;
+use crate::config::secret::Secret;
 use crate::config::section::section;
 use crate::config::yaml::tree::{Mapping, Node, NodeKind};
 use crate::regex::GoRegex;
@@ -116,9 +117,24 @@ impl Http {
         }
     }
 
-    /// How to decode the body; identity if nothing is written or the name is unknown.
-    pub fn codec(&self) -> Codec {
-        Codec::from_name(&self.compression).unwrap_or(Codec::Identity)
+    /// How to decode the body, identity by default; `None` if the name is unknown.
+    pub fn codec(&self) -> Option<Codec> {
+        match self.compression.as_str() {
+            "" => Some(Codec::Identity),
+            name => Codec::from_name(name),
+        }
+    }
+
+    /// Whether a header cannot be sent because of its name or value.
+    pub fn has_impossible_header(&self) -> bool {
+        let added = self.client.http_headers.iter().flat_map(|headers| headers.iter());
+        let mut added = added.map(|(name, source)| {
+            let secrets = source.secrets.iter().map(Secret::expose);
+            let mut values = source.values.iter().map(String::as_str).chain(secrets);
+            is_token(name) && values.all(is_header_value)
+        });
+        let mut own = self.headers.iter().map(|(name, value)| is_token(name) && is_header_value(value));
+        !(own.all(|good| good) && added.all(|good| good))
     }
 
     /// The request headers in canonical spelling. Of several spellings of one name the first in
@@ -160,7 +176,7 @@ impl Http {
                 ctx.key("compression"),
                 quote(&self.compression)
             );
-            ctx.breaks(at("compression"), message);
+            ctx.note(at("compression"), message);
         }
         self.check_headers(written, ctx);
         self.check_versions(written, ctx);

@@ -2,8 +2,7 @@
 
 use std::fmt::Display;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use data_encoding::BASE64;
 
 use super::scalar::{self, Resolved};
 
@@ -119,7 +118,7 @@ impl Emitter {
     pub fn bytes(&mut self, value: &[u8]) {
         match std::str::from_utf8(value) {
             Ok(text) => self.string(text),
-            Err(_) => self.plain(&format_args!("!!binary {}", STANDARD.encode(value))),
+            Err(_) => self.plain(&format_args!("!!binary {}", BASE64.encode(value))),
         }
     }
 

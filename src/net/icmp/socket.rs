@@ -64,7 +64,9 @@ impl IcmpSocket {
         let family = key.family;
         let mut icmp =
             Self { socket, family, kind, identifier: rand::random(), sticky_hop_limit: Mutex::new(-1) };
-        icmp.set_fragmentation(key.dont_fragment).map_err(PingError::Io)?;
+        if key.dont_fragment {
+            icmp.never_fragment().map_err(PingError::Io)?;
+        }
         icmp.set_extras();
         icmp.bind(key)?;
         if kind == Kind::Raw {
@@ -87,15 +89,15 @@ impl IcmpSocket {
         registered.map_err(io::Error::from)
     }
 
-    /// DF on or off for IPv4; IPv6 routers never fragment.
-    fn set_fragmentation(&self, dont_fragment: bool) -> io::Result<()> {
+    /// DF on every IPv4 packet; IPv6 routers never fragment.
+    ///
+    /// Left alone, the kernel sets DF on packets that fit the cached path MTU and fragments larger
+    /// ones, as it does for the peer. PROBE ignores that cache, so an old answer cannot fail a new probe.
+    fn never_fragment(&self) -> io::Result<()> {
         if self.family == Family::V6 {
             return Ok(());
         }
-        // Left alone, the kernel sets DF on packets that fit the cached path MTU. PROBE sets it
-        // always and ignores that cache, so an old answer cannot fail a new probe.
-        let mode = if dont_fragment { libc::IP_PMTUDISC_PROBE } else { libc::IP_PMTUDISC_DONT };
-        self.set_option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &mode)
+        self.set_option(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, &libc::IP_PMTUDISC_PROBE)
     }
 
     /// Set the options that sandboxed kernels may lack: a ping works without them, but tells less.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 
 use aws_lc_rs::digest;
 use rustls_pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
-use x509_parser::asn1_rs::{FromDer as _, Tag};
+use x509_parser::asn1_rs::{Any, FromDer as _, Tag};
 use x509_parser::certificate::{X509Certificate, X509CertificateParser};
 use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
 use x509_parser::nom::Parser as _;
@@ -136,6 +136,7 @@ fn alternative_names<'a>(certificate: &X509Certificate<'a>) -> Vec<GeneralName<'
 
 /// Attribute types that have a name, in the order in which the Go exporter writes them. Of the
 /// common name and the serial number only the last value counts, and only if it is not empty.
+/// Values that are no strings do not count (measured).
 const NAMED_ATTRIBUTES: [(&str, &[u8], Repeated); 9] = [
     ("SERIALNUMBER", &[0x55, 4, 5], Repeated::LastWins),
     ("CN", &[0x55, 4, 3], Repeated::LastWins),
@@ -161,7 +162,7 @@ fn distinguished_name(name: &X509Name<'_>) -> String {
         let mut values = name
             .iter_attributes()
             .filter(|attribute| attribute.attr_type().as_bytes() == oid)
-            .map(attribute_value);
+            .filter_map(attribute_text);
         if repeated == Repeated::LastWins {
             if let Some(value) = values.last().filter(|value| !value.is_empty()) {
                 push_attribute(&mut text, ',', label, &value);
@@ -183,9 +184,34 @@ fn distinguished_name(name: &X509Name<'_>) -> String {
     others.reverse();
     for attribute in others {
         let oid = attribute.attr_type().to_id_string();
-        push_attribute(&mut text, ',', &oid, &attribute_value(attribute));
+        match attribute_text(attribute) {
+            Some(value) => push_attribute(&mut text, ',', &oid, &value),
+            None => push_bytes(&mut text, &oid, attribute.attr_value()),
+        }
     }
     text
+}
+
+/// A value that is no string: `#` and its whole DER encoding in hexadecimal (RFC 4514 §2.4).
+fn push_bytes(text: &mut String, label: &str, value: &Any<'_>) {
+    if !text.is_empty() {
+        text.push(',');
+    }
+    let tag = value.header.raw_tag().unwrap_or_default();
+    let length = value.data.len();
+    let length = match u8::try_from(length) {
+        Ok(short @ 0..0x80) => vec![short],
+        _ => {
+            let bytes = length.to_be_bytes();
+            let zeros = bytes.iter().take_while(|&&byte| byte == 0).count();
+            let digits = bytes.get(zeros..).unwrap_or_default();
+            let mut long = vec![0x80 | digits.len().to_le_bytes()[0]];
+            long.extend_from_slice(digits);
+            long
+        }
+    };
+    // Writing to a String cannot fail.
+    let _ = write!(text, "{label}=#{}{}{}", hex(tag), hex(&length), hex(value.data));
 }
 
 fn push_attribute(text: &mut String, separator: char, label: &str, value: &str) {
@@ -208,24 +234,24 @@ fn push_attribute(text: &mut String, separator: char, label: &str, value: &str) 
     }
 }
 
-/// Text of one attribute. T.61 is read as Latin-1, as everyone does; a value that is no string is
-/// written as the hexadecimal bytes of its content.
-fn attribute_value(attribute: &AttributeTypeAndValue<'_>) -> String {
+/// Text of one attribute, `None` if it is no string. T.61 is read as Latin-1, as everyone does.
+fn attribute_text(attribute: &AttributeTypeAndValue<'_>) -> Option<String> {
     let value = attribute.attr_value();
     let bytes = value.data;
     match value.tag() {
         Tag::Utf8String | Tag::PrintableString | Tag::Ia5String | Tag::NumericString => {
-            String::from_utf8_lossy(bytes).into_owned()
+            Some(String::from_utf8_lossy(bytes).into_owned())
         }
-        Tag::T61String => bytes.iter().map(|&byte| char::from(byte)).collect(),
+        Tag::T61String => Some(bytes.iter().map(|&byte| char::from(byte)).collect()),
         Tag::BmpString => {
             let units = bytes.chunks_exact(2).map(|pair| match pair {
                 &[high, low] => u16::from_be_bytes([high, low]),
                 _ => 0,
             });
-            char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+            let text = char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER));
+            Some(text.collect())
         }
-        _ => hex(bytes),
+        _ => None,
     }
 }
 
@@ -365,7 +391,29 @@ mod tests {
             ("UTF-8 is kept", &[&[(L, UTF8, "München".as_bytes())]], "L=München"),
             ("Latin-1 in T.61", &[&[(L, 0x14, b"M\xfcnchen")]], "L=München"),
             ("UCS-2", &[&[(CN, 0x1e, b"\x00a\x20\xac")]], "CN=a€"),
-            ("not a string", &[&[(CN, 0x04, b"\x01\xab")]], "CN=01ab"),
+            // From here on as blackbox_exporter 0.28.0 wrote them.
+            (
+                "no strings",
+                &[
+                    &[(TITLE, 0x03, b"\x00\x02\x03\x04\x05")],
+                    &[(TITLE, 0x1c, b"\0\0\0u")],
+                    &[(DC, 0x30, b"\x02\x03\x01\x02\x03")],
+                    &[(OU, UTF8, b"unit")],
+                ],
+                "OU=unit,0.9.2342.19200300.100.1.25=#30050203010203,2.5.4.12=#1c0400000075,2.5.4.12=#03050002030405",
+            ),
+            ("a named type that is no string", &[&[(CN, UTF8, b"a")], &[(CN, 0x04, b"\x01\xab")]], "CN=a"),
+            (
+                "a long one",
+                &[&[(TITLE, 0x04, &[7; 200])]],
+                concat!(
+                    "2.5.4.12=#0481c8",
+                    "0707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707",
+                    "0707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707",
+                    "0707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707",
+                    "0707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707070707",
+                ),
+            ),
         ];
         for (case, rdns, want) in cases {
             let der = name_der(rdns);

@@ -7,9 +7,8 @@ mod status;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
+use data_encoding::BASE64_NOPAD;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
@@ -138,6 +137,7 @@ impl Grpc {
         let stream = connect::tcp(to, None).await;
         let stream =
             stream.map_err(|error| Failed::unavailable(ProbeError::io(Phase::Connect, to, error)))?;
+        connect::report_round_trip(&stream, report);
         let stream = match &self.client {
             None => Stream::Plain(stream),
             Some(client) => {
@@ -226,7 +226,7 @@ fn headers(section: &Section) -> Result<HeaderMap, String> {
         for value in values {
             // Binary metadata travels as base64; what stands in the file are the bytes.
             let value = if key.ends_with("-bin") {
-                HeaderValue::try_from(STANDARD_NO_PAD.encode(value))
+                HeaderValue::try_from(BASE64_NOPAD.encode(value.as_bytes()))
             } else {
                 HeaderValue::try_from(value)
             };

@@ -26,7 +26,7 @@ pub struct Body {
 enum Decoder {
     Identity(Sink),
     Gzip(Box<flate2::write::MultiGzDecoder<Sink>>),
-    Deflate(Box<flate2::write::DeflateDecoder<Sink>>),
+    Deflate(Box<Inflate>),
     Brotli(Box<brotli_decompressor::DecompressorWriter<Sink>>),
 }
 
@@ -51,6 +51,8 @@ pub const MAX_KEPT: usize = 256 << 20;
 const MAX_RESERVED: usize = 16 << 20;
 /// Output buffer of the brotli decoder.
 const BROTLI_BUFFER: usize = 4096;
+/// Output buffer for raw deflate.
+const INFLATE_BUFFER: usize = 4096;
 
 impl Body {
     /// A body of which `limit` bytes after decompression are allowed; kept when `keep` is set, with room for `expected` bytes.
@@ -63,7 +65,7 @@ impl Body {
         let decoder = match compression {
             Compression::Identity => Decoder::Identity(sink),
             Compression::Gzip => Decoder::Gzip(Box::new(flate2::write::MultiGzDecoder::new(sink))),
-            Compression::Deflate => Decoder::Deflate(Box::new(flate2::write::DeflateDecoder::new(sink))),
+            Compression::Deflate => Decoder::Deflate(Box::new(Inflate::new(sink))),
             Compression::Brotli => {
                 Decoder::Brotli(Box::new(brotli_decompressor::DecompressorWriter::new(sink, BROTLI_BUFFER)))
             }
@@ -79,7 +81,7 @@ impl Body {
         let result = match &mut self.decoder {
             Decoder::Identity(sink) => sink.write_all(chunk),
             Decoder::Gzip(decoder) => decoder.write_all(chunk),
-            Decoder::Deflate(decoder) => write_deflate(decoder, chunk),
+            Decoder::Deflate(decoder) => decoder.write(chunk),
             Decoder::Brotli(decoder) => decoder.write_all(chunk),
         };
         result.map_err(|error| self.explain(error))
@@ -93,7 +95,7 @@ impl Body {
         let result = match &mut self.decoder {
             Decoder::Identity(_) => Ok(()),
             Decoder::Gzip(decoder) => decoder.try_finish(),
-            Decoder::Deflate(decoder) => decoder.try_finish(),
+            Decoder::Deflate(decoder) => decoder.finish(),
             Decoder::Brotli(decoder) => decoder.close(),
         };
         result.map_err(|error| self.explain(error))
@@ -135,7 +137,7 @@ impl Body {
         match &self.decoder {
             Decoder::Identity(sink) => sink,
             Decoder::Gzip(decoder) => decoder.get_ref(),
-            Decoder::Deflate(decoder) => decoder.get_ref(),
+            Decoder::Deflate(decoder) => &decoder.sink,
             Decoder::Brotli(decoder) => decoder.get_ref(),
         }
     }
@@ -144,21 +146,47 @@ impl Body {
         match &mut self.decoder {
             Decoder::Identity(sink) => sink,
             Decoder::Gzip(decoder) => decoder.get_mut(),
-            Decoder::Deflate(decoder) => decoder.get_mut(),
+            Decoder::Deflate(decoder) => &mut decoder.sink,
             Decoder::Brotli(decoder) => decoder.get_mut(),
         }
     }
 }
 
-/// Bytes after the end of the deflate stream are ignored, as Go's reader does.
-fn write_deflate(decoder: &mut flate2::write::DeflateDecoder<Sink>, mut chunk: &[u8]) -> io::Result<()> {
-    while !chunk.is_empty() {
-        match decoder.write(chunk)? {
-            0 => return Ok(()),
-            taken => chunk = &chunk[taken..],
-        }
+/// Raw deflate. The library's own writer does not notice a stream that stops in the middle.
+struct Inflate {
+    state: flate2::Decompress,
+    sink: Sink,
+    output: [u8; INFLATE_BUFFER],
+    has_ended: bool,
+}
+
+impl Inflate {
+    fn new(sink: Sink) -> Self {
+        let state = flate2::Decompress::new(false);
+        Self { state, sink, output: [0; INFLATE_BUFFER], has_ended: false }
     }
-    Ok(())
+
+    /// Bytes after the end of the stream are ignored, as Go's reader does.
+    fn write(&mut self, mut chunk: &[u8]) -> io::Result<()> {
+        while !self.has_ended {
+            let (taken, made) = (self.state.total_in(), self.state.total_out());
+            let status = self.state.decompress(chunk, &mut self.output, flate2::FlushDecompress::None)?;
+            // Both are at most the length of their buffer.
+            let taken = usize::try_from(self.state.total_in() - taken).unwrap_or(chunk.len());
+            let made = usize::try_from(self.state.total_out() - made).unwrap_or(INFLATE_BUFFER);
+            chunk = chunk.get(taken..).unwrap_or_default();
+            self.sink.write_all(self.output.get(..made).unwrap_or_default())?;
+            self.has_ended = status == flate2::Status::StreamEnd;
+            if chunk.is_empty() && made < INFLATE_BUFFER {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&self) -> io::Result<()> {
+        if self.has_ended { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
 }
 
 impl Write for Sink {
@@ -207,6 +235,11 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn cut(mut data: Vec<u8>) -> Vec<u8> {
+        data.pop();
+        data
+    }
+
     /// "hello world!" as one uncompressed meta-block (RFC 7932 §9.2).
     const BROTLI: &[u8] = b"\x8b\x05\x80hello world!\x03";
 
@@ -224,6 +257,18 @@ mod tests {
             ("not gzip", Gzip, text.into(), None, 0, Some(Reason::Decompression)),
             ("cut gzip", Gzip, gzip(text)[..20].into(), None, 12, Some(Reason::Decompression)),
             ("raw deflate", Deflate, deflate(text), None, 12, None),
+            ("deflate over the limit", Deflate, deflate(text), Some(5), 5, Some(Reason::TooLarge)),
+            ("cut deflate", Deflate, deflate(text)[..10].into(), None, 0, Some(Reason::Decompression)),
+            ("long deflate", Deflate, deflate(&[7; 100_000]), None, 100_000, None),
+            (
+                "long deflate without its end",
+                Deflate,
+                cut(deflate(&[7; 100_000])),
+                None,
+                0,
+                Some(Reason::Decompression),
+            ),
+            ("bytes after deflate", Deflate, [&deflate(text)[..], b"junk"].concat(), None, 12, None),
             ("zlib is not raw deflate", Deflate, zlib(text), None, 0, Some(Reason::Decompression)),
             ("brotli", Brotli, BROTLI.into(), None, 12, None),
             ("not brotli", Brotli, vec![0xff; 32], None, 0, Some(Reason::Decompression)),
@@ -244,8 +289,40 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_compressed_body_is_an_error_only_for_formats_with_a_header() {
-        assert!(Body::new(Compression::Identity, None, false, None).finish().is_ok());
-        assert!(Body::new(Compression::Brotli, None, false, None).finish().is_err());
+    fn nothing_is_no_compressed_body() {
+        use Compression::{Brotli, Deflate, Gzip, Identity};
+        for (compression, passes) in [(Identity, true), (Gzip, false), (Deflate, false), (Brotli, false)] {
+            assert_eq!(Body::new(compression, None, false, None).finish().is_ok(), passes, "{compression:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig::with_cases(300))]
+
+        #[test]
+        fn any_bytes_are_a_body_or_an_error(
+            wire in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300),
+            damage in (0..60_usize, proptest::prelude::any::<u8>()),
+            limit in proptest::option::of(0..2000_u64),
+            size in 1..64_usize,
+        ) {
+            use Compression::{Brotli, Deflate, Gzip, Identity};
+            let text = wire.repeat(5);
+            for (compression, packed) in [(Identity, text.clone()), (Gzip, gzip(&text)), (Deflate, deflate(&text)), (Brotli, BROTLI.to_vec())] {
+                let mut damaged = packed.clone();
+                if let Some(byte) = damaged.get_mut(damage.0) {
+                    *byte ^= damage.1;
+                }
+                for data in [&wire, &damaged, &packed] {
+                    let mut body = Body::new(compression, limit, true, None);
+                    let pushed = data.chunks(size).try_for_each(|chunk| body.push(chunk));
+                    let is_good = pushed.and_then(|()| body.finish()).is_ok();
+                    proptest::prop_assert!(limit.is_none_or(|limit| body.length() <= limit));
+                    if is_good && data == &packed && compression != Brotli {
+                        proptest::prop_assert_eq!(body.into_kept(), text.clone());
+                    }
+                }
+            }
+        }
     }
 }

@@ -6,18 +6,23 @@ use std::error::Error as _;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
+use hyper::Version;
 use hyper::client::conn::http1;
+use hyper::header::{self, HeaderMap};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::http3;
+use super::upload::{self, Gate, Upload};
+use crate::net::failure;
 use crate::net::tls::{self, TlsStream};
 use crate::runner::{Phase, ProbeError, Reason};
 
@@ -33,8 +38,12 @@ pub enum Stream {
 pub struct Request {
     /// Method, URI and headers; HTTP/1.1 wants the origin form, HTTP/2 the absolute form.
     pub head: hyper::http::request::Parts,
-    /// The body, empty for none.
-    pub body: Bytes,
+    /// The body.
+    pub body: Option<Bytes>,
+    /// Whether HTTP/1.1 sends it without its length.
+    pub chunked: bool,
+    /// Whether it waits for `100 Continue`.
+    pub expects_continue: bool,
 }
 
 /// Status, headers and the body still to come.
@@ -56,29 +65,40 @@ enum Incoming {
     Http3(Box<http3::Body>),
 }
 
-type Http1Connection = http1::Connection<TokioIo<Tap>, Full<Bytes>>;
+type Http1Connection = http1::Connection<TokioIo<Tap>, Upload>;
 type Http2Connection = h2::client::Connection<Stream, Bytes>;
 
 /// Header lines accepted in a response; Go limits only their total size.
 const MAX_HEADERS: usize = 512;
-/// Bytes of header accepted in a response.
+/// Bytes of header accepted in a response, interim responses included.
 const MAX_HEADER_BYTES: usize = 1 << 20;
 /// Flow-control window of HTTP/2, so that a large body is not slowed down by round trips of ours.
 const HTTP2_WINDOW: u32 = 4 << 20;
 
+/// What is known of a response before HTTP has made sense of it.
+#[derive(Debug, Default)]
+pub struct Arrival {
+    /// When its first byte arrived.
+    pub first_byte: OnceLock<Instant>,
+    /// Bytes of interim responses and header.
+    head_bytes: AtomicUsize,
+    /// Whether the header is complete, so that bytes no longer count.
+    head_is_complete: AtomicBool,
+}
+
 /// Sends a request over HTTP/1.1 and waits for the response's headers.
+///
+/// `arrival` is told of the peer's first byte, also when no response comes of it.
 ///
 /// # Errors
 /// What went wrong on the wire, with its reason.
-///
-/// `first_byte` is set when the peer's first byte arrives, also when no response comes of it.
 pub async fn http1(
     stream: Stream,
     request: Request,
     peer: &str,
-    first_byte: Arc<OnceLock<Instant>>,
+    arrival: Arc<Arrival>,
 ) -> Result<Response, ProbeError> {
-    let tap = Tap { stream, first_byte: Arc::clone(&first_byte) };
+    let tap = Tap { stream, arrival: Arc::clone(&arrival) };
     let (mut sender, connection) = http1::Builder::new()
         .title_case_headers(true)
         .allow_obsolete_multiline_headers_in_responses(true)
@@ -89,11 +109,45 @@ pub async fn http1(
         .await
         .map_err(|error| explain(Phase::Processing, peer, error))?;
     let mut driver = Driver::new(connection);
-    let request = hyper::Request::from_parts(request.head, Full::new(request.body));
+    let gate = request.expects_continue.then(Gate::new);
+    let upload = Upload::new(request.body, request.chunked, gate.as_ref());
+    let mut request = hyper::Request::from_parts(request.head, upload);
+    if let Some(gate) = gate.clone() {
+        hyper::ext::on_informational(&mut request, move |response| gate.heard(response.status()));
+    }
     let sent = driver.run(sender.send_request(request)).await;
-    let (head, body) = sent.map_err(|error| explain(Phase::Processing, peer, error))?.into_parts();
-    let first_byte = first_byte.get().copied().unwrap_or_else(Instant::now);
+    arrival.head_is_complete.store(true, Ordering::Relaxed);
+    if let Some(gate) = gate {
+        gate.close();
+    }
+    let (head, body) = sent
+        .map_err(|error| match arrival.head_bytes.load(Ordering::Relaxed) {
+            MAX_HEADER_BYTES.. => too_large(peer).caused_by(error),
+            _ => explain(Phase::Processing, peer, error),
+        })?
+        .into_parts();
+    if head.version == Version::HTTP_11 && !is_delimited(&head.headers) {
+        let what = format!("{peer} sent a body with a transfer coding that was not asked for");
+        return Err(ProbeError::new(Phase::Processing, Reason::Protocol, what));
+    }
+    let first_byte = arrival.first_byte.get().copied().unwrap_or_else(Instant::now);
     Ok(Response { head, first_byte, ended: false, gzip: false, body: Incoming::Http1(body, driver) })
+}
+
+/// Whether chunks are the only transfer coding, if there is any (RFC 9112 §6.1). The library reads
+/// on without undoing others.
+fn is_delimited(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+fn too_large(peer: &str) -> ProbeError {
+    let what = format!("{peer} sent a header of more than {MAX_HEADER_BYTES} bytes");
+    ProbeError::new(Phase::Processing, Reason::TooLarge, what)
 }
 
 /// Sends a request over HTTP/2 and waits for the response's headers.
@@ -112,15 +166,41 @@ pub async fn http2(stream: Stream, request: Request, peer: &str) -> Result<Respo
         .map_err(complain)?;
     let mut driver = Driver::new(connection);
     let mut sender = driver.run(sender.ready()).await.map_err(complain)?;
-    let has_body = !request.body.is_empty();
     let head = hyper::Request::from_parts(request.head, ());
-    let (response, mut outgoing) = sender.send_request(head, !has_body).map_err(complain)?;
-    if has_body {
-        outgoing.send_data(request.body, true).map_err(complain)?;
+    let body = request.body.filter(|body| !body.is_empty());
+    let (mut response, mut outgoing) = sender.send_request(head, body.is_none()).map_err(complain)?;
+    let mut answer = None;
+    if request.expects_continue {
+        answer = driver.run(asked_for_body(&mut response)).await;
     }
-    let (head, body) = driver.run(response).await.map_err(complain)?.into_parts();
+    if let (Some(body), None) = (body, &answer) {
+        outgoing.send_data(body, true).map_err(complain)?;
+    }
+    let answer = match answer {
+        Some(answer) => answer,
+        None => driver.run(response).await,
+    };
+    let (head, body) = answer.map_err(complain)?.into_parts();
     let ended = body.is_end_stream();
     Ok(Response { head, first_byte: Instant::now(), ended, gzip: false, body: Incoming::Http2(body, driver) })
+}
+
+/// Waits until the server wants the body, or for long enough; a final response comes back.
+async fn asked_for_body(
+    response: &mut h2::client::ResponseFuture,
+) -> Option<Result<hyper::Response<h2::RecvStream>, h2::Error>> {
+    let asked = poll_fn(|cx| {
+        if let Poll::Ready(answer) = Pin::new(&mut *response).poll(cx) {
+            return Poll::Ready(Some(answer));
+        }
+        while let Poll::Ready(Some(Ok(interim))) = response.poll_informational(cx) {
+            if interim.status() == hyper::StatusCode::CONTINUE {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Pending
+    });
+    tokio::time::timeout(upload::CONTINUE_PATIENCE, asked).await.ok().flatten()
 }
 
 impl Response {
@@ -190,8 +270,17 @@ impl<C: Future> Driver<C> {
 }
 
 fn explain(phase: Phase, peer: &str, error: hyper::Error) -> ProbeError {
-    if let Some(cause) = io_cause(&error) {
-        return explain_io(phase, peer, cause);
+    match io_cause(&error) {
+        // Of the library, about chunks; TLS uses the kind for its own errors.
+        Some(cause)
+            if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+                && tls::classify_io(&cause).is_none() =>
+        {
+            let what = format!("{peer} did not send a valid body");
+            return ProbeError::new(phase, Reason::Protocol, what).caused_by(cause);
+        }
+        Some(cause) => return failure::io(phase, peer, cause),
+        None => {}
     }
     let (reason, what) = if error.is_incomplete_message() {
         (Reason::Closed, "closed the connection before the response was complete")
@@ -209,17 +298,14 @@ fn explain(phase: Phase, peer: &str, error: hyper::Error) -> ProbeError {
 
 fn explain_h2(phase: Phase, peer: &str, error: h2::Error) -> ProbeError {
     match error.get_io() {
-        Some(cause) => explain_io(phase, peer, copy(cause)),
+        // What the library says of a stream that ended, between frames or in one.
+        Some(cause) if matches!(cause.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::Other) => {
+            let what = format!("{peer} closed the connection");
+            ProbeError::new(phase, Reason::Closed, what).caused_by(error)
+        }
+        Some(cause) => failure::io(phase, peer, copy(cause)),
         None => ProbeError::new(phase, Reason::Protocol, format!("{peer} broke the HTTP/2 exchange"))
             .caused_by(error),
-    }
-}
-
-/// An error of the stream below HTTP: of TLS, when an alert arrives late, or of TCP.
-fn explain_io(phase: Phase, peer: &str, cause: io::Error) -> ProbeError {
-    match tls::classify_io(&cause) {
-        Some(error) => crate::probers::tls_report::error(phase, peer, error),
-        None => ProbeError::io(phase, peer, cause),
     }
 }
 
@@ -245,10 +331,11 @@ fn copy(error: &io::Error) -> io::Error {
     }
 }
 
-/// Notes when the first byte of the response arrives, before HTTP has parsed anything.
+/// Notes when the first byte of the response arrives, before HTTP has parsed anything, and ends a
+/// header that does not.
 struct Tap {
     stream: Stream,
-    first_byte: Arc<OnceLock<Instant>>,
+    arrival: Arc<Arrival>,
 }
 
 impl AsyncRead for Tap {
@@ -257,10 +344,20 @@ impl AsyncRead for Tap {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.arrival.head_bytes.load(Ordering::Relaxed) >= MAX_HEADER_BYTES
+            && !self.arrival.head_is_complete.load(Ordering::Relaxed)
+        {
+            // Interim responses can go on for ever, each of them small.
+            return Poll::Ready(Err(io::Error::other("the header does not end")));
+        }
         let before = buf.filled().len();
         let result = Pin::new(&mut self.stream).poll_read(cx, buf);
-        if buf.filled().len() > before {
-            self.first_byte.get_or_init(Instant::now);
+        let taken = buf.filled().len() - before;
+        if taken > 0 {
+            self.arrival.first_byte.get_or_init(Instant::now);
+            if !self.arrival.head_is_complete.load(Ordering::Relaxed) {
+                self.arrival.head_bytes.fetch_add(taken, Ordering::Relaxed);
+            }
         }
         result
     }

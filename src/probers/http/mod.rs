@@ -17,11 +17,12 @@ mod proxy;
 mod redirect;
 pub(super) mod request;
 mod route;
+mod upload;
 pub(super) mod url;
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use hyper::header::{self, HeaderMap};
@@ -29,19 +30,20 @@ use hyper::{Method, Version};
 
 use self::body::{Body, Compression};
 use self::checks::HeaderCheck;
-use self::connection::{Response, Stream};
-use self::cookies::Jar;
+use self::connection::{Arrival, Response, Stream};
+use self::cookies::{Jar, Site};
 use self::oauth2::TokenSource;
 use self::proxy::Proxies;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
 use self::route::{Plan, Route};
-use self::url::{Redirect, Scheme, Url};
+use self::url::{Location, Redirect, Scheme, Url};
 use super::tls_handshake::Handshake;
 use super::{Prober, target, tls_report};
 use crate::config::{self, CelProgram};
 use crate::logging::Level;
 use crate::metrics::names;
+use crate::net::connect;
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::{Observer, TlsClient, TlsFacts, TlsStream};
 use crate::regex::GoRegex;
@@ -62,7 +64,8 @@ pub struct Http {
     tls: TlsClient,
     /// Every hop is made over HTTP/3.
     http3: bool,
-    compression: Compression,
+    /// Or what is written instead of one; then the body is read as it comes, and the probe fails.
+    compression: Result<Compression, String>,
     body_limit: Option<u64>,
     valid_status: Vec<i64>,
     valid_versions: Vec<String>,
@@ -101,7 +104,12 @@ impl Prober for Http {
             || section.fail_if_body_json_not_matches_cel.is_some();
         Progress::default().write(has_cel, report);
         let preference = target::preference(&section.preferred_ip_protocol, section.ip_protocol_fallback);
-        begin((!compile::leaves_names(section)).then_some(preference), run, report).await.map(drop)
+        begin((!compile::leaves_names(section)).then_some(preference), run, report).await?;
+        if Method::from_bytes(section.method().as_bytes()).is_ok() && section.has_impossible_header() {
+            // The peer finds out only when it sends.
+            announce_phases(report);
+        }
+        Ok(())
     }
 
     fn hostname_conflict(&self, hostname: &str) -> Option<String> {
@@ -120,8 +128,8 @@ impl Prober for Http {
 #[derive(Default)]
 struct Progress<'a> {
     open: Vec<dial::Open<'a>>,
-    /// First byte of the hop that is running over HTTP/1.
-    first_byte: Arc<OnceLock<Instant>>,
+    /// Of the hop that is running over HTTP/1.
+    arrival: Arc<Arrival>,
     requested: bool,
     hops: Vec<phases::Hop>,
     redirects: u32,
@@ -150,7 +158,7 @@ impl Progress<'_> {
 
     /// Ends what the deadline or an error has cut: a response that began, a body that did not end.
     fn settle(&mut self) {
-        let (first_byte, has_response) = (self.first_byte.get().copied(), self.status != 0);
+        let (first_byte, has_response) = (self.arrival.first_byte.get().copied(), self.status != 0);
         if let Some(hop) = self.hops.last_mut().filter(|hop| hop.ready.is_some()) {
             hop.first_byte = hop.first_byte.or(first_byte);
             if has_response {
@@ -215,6 +223,13 @@ async fn begin(
     Ok((url, Some(address?)))
 }
 
+/// The phases that are there from when the request could be sent.
+fn announce_phases(report: &mut Report) {
+    for phase in ["connect", "tls", "processing", "transfer"] {
+        report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
+    }
+}
+
 /// The hop that is about to be made.
 struct Next<'m> {
     url: Url,
@@ -225,6 +240,15 @@ struct Next<'m> {
 }
 
 impl Next<'_> {
+    /// Whose cookies these are: those of the `Host` that is asked, as in the peer.
+    fn site(&self) -> Site<'_> {
+        Site {
+            host: without_port(&self.host),
+            path: &self.url.path,
+            is_secure: self.url.scheme == Scheme::Https,
+        }
+    }
+
     /// Status 407 of the proxy itself.
     fn refused_by_proxy(&self, status: u16) -> Option<ProbeError> {
         let via = self.route.via.as_ref()?;
@@ -254,9 +278,7 @@ impl Http {
         }
         self.tls.prepare().map_err(|error| tls_report::error(Phase::Prepare, &url.host, error))?;
         let mut outgoing = self.template.start().await?;
-        for phase in ["connect", "tls", "processing", "transfer"] {
-            report.samples.set_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", phase, 0.0);
-        }
+        announce_phases(report);
         progress.requested = true;
         self.template.complete(&mut outgoing, &url).await?;
         if let Some(tokens) = &self.tokens {
@@ -272,7 +294,7 @@ impl Http {
                 return self.judge(run, report, progress, response, &next).await;
             };
             for cookie in response.head.headers.get_all(header::SET_COOKIE) {
-                jar.store(&next.url, &String::from_utf8_lossy(cookie.as_bytes()), SystemTime::now());
+                jar.store(&next.site(), &String::from_utf8_lossy(cookie.as_bytes()), SystemTime::now());
             }
             next = self.follow(run, report, progress, to, next, (&url, address)).await?;
         }
@@ -340,7 +362,7 @@ impl Http {
     ) -> Result<Response, ProbeError> {
         progress.facts = None;
         progress.observer = None;
-        progress.first_byte = Arc::default();
+        progress.arrival = Arc::default();
         let via = next.route.via.as_ref();
         report.log(Level::Debug, "Making HTTP request", || {
             let address = next.route.addresses.first().map(SocketAddr::to_string).unwrap_or_default();
@@ -365,6 +387,9 @@ impl Http {
             _ => opened.connected,
         };
         report.end();
+        if let (None, Stream::Plain(tcp)) = (via, &opened.stream) {
+            connect::report_round_trip(tcp, report);
+        }
         progress.hop().connect = Some((started, connected));
         let mut http2 = false;
         let stream = match next.url.scheme {
@@ -381,7 +406,7 @@ impl Http {
         let hop = request::Hop {
             url: &next.url,
             host: &next.host,
-            cookies: jar.header(&next.url),
+            cookies: jar.header(&next.site()),
             referer: next.referer.as_deref(),
             http2,
             for_proxy: via.and_then(|via| via.proxy.takes_requests(next.url.scheme)),
@@ -391,9 +416,7 @@ impl Http {
         let response = if http2 {
             connection::http2(stream, request, &next.host).await?
         } else {
-            let first_byte = Arc::default();
-            progress.first_byte = Arc::clone(&first_byte);
-            connection::http1(stream, request, &next.host, first_byte).await?
+            connection::http1(stream, request, &next.host, Arc::clone(&progress.arrival)).await?
         };
         report.end_at(response.first_byte);
         progress.hop().first_byte = Some(response.first_byte);
@@ -443,16 +466,21 @@ impl Http {
         if rule == Rule::Repeat && !self.template.can_resend() {
             return Ok(None);
         }
-        progress.redirects += 1;
         let location = String::from_utf8_lossy(location).into_owned();
-        let to = here
-            .url
-            .join(&location)
-            .map_err(|why| ProbeError::new(Phase::Processing, Reason::Redirect, why))?;
+        let refuse = |why| ProbeError::new(Phase::Processing, Reason::Redirect, why);
+        let leads_to = here.url.join(&location).map_err(refuse)?;
+        progress.redirects += 1;
         if !self.follow_redirects || progress.redirects > MAX_REDIRECTS {
             report.log(Level::Info, "Received redirect, not followed", || vec![("location", location)]);
             return Ok(None);
         }
+        let to = match leads_to {
+            Location::Http(to) => to,
+            Location::Other { scheme } => {
+                let why = format!("cannot follow a redirect to the scheme {scheme:?}");
+                return Err(refuse(why));
+            }
+        };
         let (Redirect::Relative(url) | Redirect::Absolute(url)) = &to;
         self.check_scheme(url.scheme)?;
         report.log(Level::Info, "Received redirect", || vec![("location", location)]);
@@ -530,28 +558,35 @@ impl Http {
             progress.regex_failed = true;
             progress.fail(report, error);
         }
+        if let Err(name) = &self.compression {
+            let why = format!("compression {name:?} is not known");
+            progress.fail(report, ProbeError::new(Phase::Check, Reason::Config, why));
+        }
         let has_regex = !self.body_matches.is_empty() || !self.body_not_matches.is_empty();
         let has_cel = self.cel_matches.is_some() || self.cel_not_matches.is_some();
         let is_wanted = progress.failure.is_none() && (has_regex || has_cel);
 
         report.begin(Phase::Transfer);
         let expected = u64::try_from(progress.content_length).ok();
-        // A HEAD response announces a length and has no body to be decompressed.
+        // What HTTP/3 asked for by itself is nothing where there is no body.
         let is_empty = self.template.method == Method::HEAD || matches!(status, 204 | 304);
-        let compression = match self.compression {
-            _ if is_empty => Compression::Identity,
-            Compression::Identity if response.gzip => Compression::Gzip,
-            compression => compression,
+        let compression = match &self.compression {
+            Ok(Compression::Identity) if response.gzip && !is_empty => Compression::Gzip,
+            Ok(compression) => *compression,
+            Err(_) => Compression::Identity,
         };
         let mut body = Body::new(compression, self.body_limit, is_wanted, expected);
-        let read = self.read(&mut response, &mut body, progress, &from.host).await;
+        // As in the peer, a check that cannot have its body has failed, also over the deadline.
+        let before = (progress.regex_failed, progress.cel_failed);
+        progress.regex_failed |= is_wanted && has_regex;
+        progress.cel_failed |= is_wanted && has_cel && !has_regex;
+        let read = self.read(run, &mut response, &mut body, progress, &from.host).await;
         progress.body_length = body.length();
         drop(response);
         if let Err(error) = read {
-            progress.regex_failed |= is_wanted && has_regex;
-            progress.cel_failed |= is_wanted && has_cel && !has_regex;
             progress.fail(report, error);
         } else if is_wanted {
+            (progress.regex_failed, progress.cel_failed) = before;
             self.check_body(run, report, progress, body.into_kept()).await;
         }
         progress.hop().end = Some(Instant::now());
@@ -577,16 +612,30 @@ impl Http {
 
     async fn read(
         &self,
+        run: &Run<'_>,
         response: &mut Response,
         body: &mut Body,
         progress: &mut Progress<'_>,
         peer: &str,
     ) -> Result<(), ProbeError> {
+        let mut yielded = 0;
         while let Some(chunk) = response.chunk(peer).await {
-            let pushed = body.push(&chunk?);
-            // Counted as it comes, for a deadline in the middle of it.
-            progress.body_length = body.length();
-            pushed?;
+            // In pieces, since a few compressed bytes can become a million: other probes and the
+            // deadline get their turn in between.
+            for piece in chunk?.chunks(MAX_PIECE) {
+                let pushed = body.push(piece);
+                // Counted as it comes, for a deadline in the middle of it.
+                progress.body_length = body.length();
+                pushed?;
+                if body.length() - yielded >= MAX_AT_ONCE {
+                    yielded = body.length();
+                    tokio::task::yield_now().await;
+                    // Timers fire late while tasks are always ready.
+                    if run.deadline <= Instant::now() {
+                        return Err(ProbeError::deadline(Phase::Transfer));
+                    }
+                }
+            }
         }
         body.finish()
     }
@@ -598,11 +647,24 @@ impl Http {
         progress: &mut Progress<'_>,
         body: Vec<u8>,
     ) {
-        if let Err(error) = checks::body(&body, &self.body_matches, &self.body_not_matches) {
-            progress.regex_failed = true;
-            progress.fail(report, error);
-            return;
-        }
+        let body = if body.len() > MAX_CHECKED_IN_PLACE {
+            let (matches, not_matches) = (self.body_matches.clone(), self.body_not_matches.clone());
+            let check = move || checks::body(&body, &matches, &not_matches).map(|()| body);
+            tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| {
+                let why = "the checks of the body did not finish";
+                Err(ProbeError::new(Phase::Check, Reason::Body, why).caused_by(error))
+            })
+        } else {
+            checks::body(&body, &self.body_matches, &self.body_not_matches).map(|()| body)
+        };
+        let body = match body {
+            Ok(body) => body,
+            Err(error) => {
+                progress.regex_failed = true;
+                progress.fail(report, error);
+                return;
+            }
+        };
         if self.cel_matches.is_none() && self.cel_not_matches.is_none() {
             return;
         }
@@ -633,16 +695,27 @@ impl Http {
 
     fn content_length(&self, headers: &HeaderMap, response: &Response) -> i64 {
         let status = response.head.status;
-        if matches!(status.as_u16(), 204 | 304) || (response.ended && self.template.method != Method::HEAD) {
+        if matches!(status.as_u16(), 100..=199 | 204 | 304)
+            || (response.ended && self.template.method != Method::HEAD)
+        {
             return 0;
         }
         if headers.contains_key(header::TRANSFER_ENCODING) {
             return -1;
         }
         let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        announced.and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
+        // The library has refused a list of different values.
+        let first = announced.and_then(|text| text.split(',').next());
+        first.and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
     }
 }
+
+/// Bytes from the wire that are decompressed in one go.
+const MAX_PIECE: usize = 1024;
+/// Bytes of a body after which other tasks get their turn.
+const MAX_AT_ONCE: u64 = 1 << 20;
+/// Bytes of a body that regular expressions look at without leaving the event loop.
+const MAX_CHECKED_IN_PLACE: usize = 1 << 20;
 
 /// Redirect targets and names are compared and verified without their port.
 fn without_port(host: &str) -> &str {

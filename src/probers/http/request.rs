@@ -131,6 +131,20 @@ pub enum Body {
     File(PathBuf),
 }
 
+impl Body {
+    /// The bytes as of now.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub async fn read(&self) -> Result<Option<Bytes>, ProbeError> {
+        match self {
+            Self::Empty => Ok(None),
+            Self::Inline(bytes) => Ok(Some(bytes.clone())),
+            Self::File(path) => Ok(Some(read_file(path, MAX_BODY_FILE_BYTES).await?.into())),
+        }
+    }
+}
+
 /// Everything about a module's requests that no target changes.
 #[derive(Debug)]
 pub struct Template {
@@ -156,8 +170,10 @@ pub struct Outgoing {
     /// Method of the next request.
     pub method: Method,
     /// Body of the next request.
-    pub body: Bytes,
+    body: Option<Bytes>,
     chunked: bool,
+    /// Whether the body waits for the server to ask for it.
+    expects_continue: bool,
     content_headers: bool,
     credentials: bool,
     headers: HeaderMap,
@@ -180,15 +196,11 @@ impl Template {
     /// # Errors
     /// The file with the body cannot be read.
     pub async fn start(&self) -> Result<Outgoing, ProbeError> {
-        let (body, chunked) = match &self.body {
-            Body::Empty => (Bytes::new(), false),
-            Body::Inline(bytes) => (bytes.clone(), false),
-            Body::File(path) => (read_file(path, MAX_BODY_FILE_BYTES).await?.into(), true),
-        };
         Ok(Outgoing {
             method: self.method.clone(),
-            body,
-            chunked,
+            body: self.body.read().await?,
+            chunked: matches!(self.body, Body::File(_)),
+            expects_continue: false,
             content_headers: true,
             credentials: true,
             headers: self.headers.clone(),
@@ -218,6 +230,7 @@ impl Template {
             (None, Some(authentication)) => Some(authentication.header().await?),
             (None, None) => None,
         };
+        outgoing.expects_continue = outgoing.body.is_some() && asks_to_continue(headers);
         Ok(())
     }
 
@@ -250,8 +263,9 @@ impl Outgoing {
         if self.method != Method::GET && self.method != Method::HEAD {
             self.method = Method::GET;
         }
-        self.body = Bytes::new();
+        self.body = None;
         self.chunked = false;
+        self.expects_continue = false;
         self.content_headers = false;
     }
 
@@ -320,7 +334,12 @@ impl Outgoing {
         *request.uri_mut() = uri;
         *request.version_mut() = if hop.http2 { Version::HTTP_2 } else { Version::HTTP_11 };
         *request.headers_mut() = headers;
-        Ok(Request { head: request.into_parts().0, body: self.body.clone() })
+        Ok(Request {
+            head: request.into_parts().0,
+            body: self.body.clone(),
+            chunked: self.chunked,
+            expects_continue: self.expects_continue,
+        })
     }
 
     /// How the body is delimited and that the connection ends afterwards.
@@ -332,8 +351,18 @@ impl Outgoing {
             if !http2 {
                 headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
             }
-        } else if !self.body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
-            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(self.body.len()));
+            return;
+        }
+        let length = self.body.as_ref().map_or(0, Bytes::len);
+        if length > 0 || [Method::POST, Method::PUT, Method::PATCH].contains(&self.method) {
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         }
     }
+}
+
+/// Whether the module itself sets `Expect: 100-continue` (RFC 9110 §10.1.1).
+fn asks_to_continue(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::EXPECT).iter().filter_map(|value| value.to_str().ok());
+    let mut items = values.flat_map(|value| value.split(','));
+    items.any(|item| item.trim().eq_ignore_ascii_case("100-continue"))
 }

@@ -67,16 +67,18 @@ impl Url {
     ///
     /// # Errors
     /// A sentence that says what is wrong with which text.
-    pub fn join(&self, location: &str) -> Result<Redirect, String> {
+    pub fn join(&self, location: &str) -> Result<Location, String> {
         let complain = |why: String| format!("cannot follow the redirect to {location:?}: {why}");
+        let absolute = |url| Location::Http(Redirect::Absolute(url));
         if let Some((scheme, rest)) = split_scheme(location) {
-            return Self::parse_rest(scheme, rest).map(Redirect::Absolute).map_err(complain);
+            return Self::parse_rest(scheme, rest).map(absolute).map_err(complain);
         }
         if let Some(scheme) = other_scheme(location) {
-            return Err(complain(format!("unsupported protocol scheme {scheme:?}")));
+            check_controls(location).map_err(complain)?;
+            return Ok(Location::Other { scheme: scheme.to_owned() });
         }
         if let Some(rest) = location.strip_prefix("//") {
-            return Self::parse_rest(self.scheme, rest).map(Redirect::Absolute).map_err(complain);
+            return Self::parse_rest(self.scheme, rest).map(absolute).map_err(complain);
         }
         let (reference, _fragment) = location.split_once('#').unwrap_or((location, ""));
         let (path, query) = match reference.split_once('?') {
@@ -97,7 +99,8 @@ impl Url {
             }
         };
         check_controls(location).map_err(complain)?;
-        Ok(Redirect::Relative(Self { path: join_query(path, query), userinfo: None, ..self.clone() }))
+        let url = Self { path: join_query(path, query), userinfo: None, ..self.clone() };
+        Ok(Location::Http(Redirect::Relative(url)))
     }
 
     /// Parses what follows `scheme://`.
@@ -154,6 +157,18 @@ impl Url {
         // A colon inside brackets belongs to the address.
         (!port.contains(']') && !host.is_empty() && !port.is_empty()).then_some(port)
     }
+}
+
+/// What a `Location` header says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    /// A place that can be asked.
+    Http(Redirect),
+    /// Away from HTTP; nothing else of the URL is looked at.
+    Other {
+        /// As written.
+        scheme: String,
+    },
 }
 
 /// Where a redirect leads.
@@ -321,6 +336,8 @@ fn remove_dots(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -387,8 +404,9 @@ mod tests {
         ];
         for (location, want) in cases {
             let (kind, url) = match base.join(location).unwrap() {
-                Redirect::Relative(url) => ("relative", url),
-                Redirect::Absolute(url) => ("absolute", url),
+                Location::Http(Redirect::Relative(url)) => ("relative", url),
+                Location::Http(Redirect::Absolute(url)) => ("absolute", url),
+                Location::Other { scheme } => panic!("{scheme}"),
             };
             assert_eq!(
                 format!("{kind} {} {} {}", url.scheme.as_str(), url.authority, url.path),
@@ -396,7 +414,71 @@ mod tests {
                 "{location}"
             );
         }
-        let error = base.join("ftp://x/").unwrap_err();
-        assert_eq!(error, "cannot follow the redirect to \"ftp://x/\": unsupported protocol scheme \"ftp\"");
+        for (location, scheme) in
+            [("ftp://x/", "ftp"), ("javascript:alert(1)", "javascript"), ("a+b:", "a+b")]
+        {
+            assert_eq!(base.join(location), Ok(Location::Other { scheme: scheme.to_owned() }));
+        }
+        for (location, why) in
+            [("http://[::1", "missing ']' in host"), ("/%zz", "invalid URL escape \"%zz\"")]
+        {
+            let error = base.join(location).unwrap_err();
+            assert_eq!(error, format!("cannot follow the redirect to {location:?}: {why}"));
+        }
+    }
+    /// Pieces of which random URLs are put together.
+    fn text() -> impl Strategy<Value = String> {
+        let pieces = [
+            "http://",
+            "HTTPS://",
+            "//",
+            "/",
+            "?",
+            "#",
+            "@",
+            ":",
+            "[",
+            "]",
+            "%",
+            "%25",
+            "%zz",
+            "..",
+            ".",
+            "a.test",
+            "127.0.0.1",
+            "::1",
+            "fe80::1%25lo",
+            "8080",
+            "65536",
+            " ",
+            "\0",
+            "\r\n",
+            "b\u{fc}cher",
+            "\u{130}",
+            "x=1",
+            "javascript:",
+            "xn--",
+            "-",
+            "\u{feff}",
+        ];
+        let pieces = proptest::collection::vec(proptest::sample::select(pieces.to_vec()), 0..12);
+        prop_oneof![any::<String>(), pieces.prop_map(|pieces| pieces.concat())]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        #[test]
+        fn any_text_is_a_url_that_can_be_sent_or_an_error(target in text(), location in text()) {
+            let Ok(url) = Url::parse_target(&target) else { return Ok(()) };
+            let sendable = |url: &Url| {
+                url.path.starts_with('/') && url.path.bytes().all(|b| (0x21..0x7f).contains(&b)) && url.host.is_ascii()
+            };
+            prop_assert!(sendable(&url), "{url:?}");
+            let _ = url.with_host("::1");
+            if let Ok(Location::Http(Redirect::Relative(next) | Redirect::Absolute(next))) = url.join(&location) {
+                prop_assert!(sendable(&next), "{next:?}");
+            }
+        }
     }
 }

@@ -72,6 +72,7 @@ impl Prober for Websocket {
         let stream = run.within(connect::tcp(to, None)).await;
         let stream = ended(report, Phase::Connect, stream)?;
         let stream = stream.map_err(|error| ProbeError::io(Phase::Connect, to, error))?;
+        connect::report_round_trip(&stream, report);
         if url.scheme == Scheme::Http {
             return attempt.go_on(stream, report).await;
         }
@@ -142,6 +143,7 @@ impl Attempt<'_> {
         let mut message = Vec::new();
         for (index, step) in self.prober.steps.iter().enumerate() {
             let number = index + 1;
+            report.at_step(Some(number));
             let mut filled = None;
             if let Some(pattern) = &step.expect {
                 frames.receive(&mut message).await.map_err(|fault| self.explain(fault, number))?;
@@ -159,6 +161,7 @@ impl Attempt<'_> {
                 frames.send_text(text).await.map_err(|fault| self.explain(fault, number))?;
             }
         }
+        report.at_step(None);
         Ok(())
     }
 

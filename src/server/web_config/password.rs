@@ -1,11 +1,10 @@
 //! A bcrypt hash, and whether a password fits it.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use aws_lc_rs::constant_time;
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use data_encoding::{Encoding, Specification};
 
 /// A parsed hash: `$2y$<cost>$<salt><digest>`.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,13 +98,12 @@ impl Hash {
 }
 
 /// The base64 of bcrypt; the last character may carry bits that are not used.
-const BCRYPT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::BCRYPT,
-    GeneralPurposeConfig::new()
-        .with_encode_padding(false)
-        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
-        .with_decode_allow_trailing_bits(true),
-);
+static BCRYPT: LazyLock<Encoding> = LazyLock::new(|| {
+    let mut alphabet = Specification::new();
+    alphabet.symbols.push_str("./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789");
+    alphabet.check_trailing_bits = false;
+    alphabet.encoding().expect("64 different characters")
+});
 
 /// A hash without a letter in its version.
 const MIN_LENGTH: usize = 59;

@@ -1,7 +1,7 @@
 //! The dns prober against servers that answer in every way, right and wrong.
 
 use crate::support::certificates::{Authority, END, Validity};
-use crate::support::peers::{Act, HalfOpen, Peer, closed_port};
+use crate::support::peers::{Act, HalfOpen, Peer, closed_port, say};
 use crate::support::{Probed, compile, probe};
 
 /// `MiXeD.test`, type A, class IN.
@@ -249,6 +249,76 @@ async fn streams_have_a_length_in_front() {
     let peer = Peer::tcp(vec![Act::DripAnswer(|query| framed(two_addresses(query)))]).await;
     let probed = probe(&module("  transport_protocol: tcp\n"), &peer.target()).await;
     assert_eq!(probed.failure(), None, "split writes: {}", probed.why());
+    let rtt = probed.value("probe_tcp_rtt_seconds");
+    assert!(rtt.is_some_and(|rtt| (1e-6..0.5).contains(&rtt)), "{rtt:?}");
+    let probed = probe(&module(""), &Peer::udp(|query| vec![two_addresses(query)]).await.target()).await;
+    assert_eq!(probed.value("probe_tcp_rtt_seconds"), None, "there is no connection");
+}
+
+#[tokio::test]
+async fn hostile_answers() {
+    fn with_answer(query: &[u8], name: &[u8], length: u16) -> Vec<u8> {
+        let record = [name, &[0, 1, 0, 1, 0, 0, 1, 44], &length.to_be_bytes(), &[9; 4]].concat();
+        respond(query, 0, [&[record], &[], &[]])
+    }
+    fn counts(query: &[u8], answers: u16) -> Vec<u8> {
+        let mut answer = two_addresses(query);
+        answer[6..8].copy_from_slice(&answers.to_be_bytes());
+        answer
+    }
+    type Answer = fn(&[u8]) -> Vec<u8>;
+    const PROTOCOL: Option<&str> = Some("request/protocol");
+    let cases: [(&str, Answer, Option<&str>); 12] = [
+        // The question takes 12 to 28, so the name of the record is at 28.
+        ("a name that points at itself", |q| with_answer(q, &[0xc0, 28], 4), PROTOCOL),
+        ("a name that points into its own data", |q| with_answer(q, &[0xc0, 40], 4), PROTOCOL),
+        ("a name that points behind the end", |q| with_answer(q, &[0xff, 0xff], 4), PROTOCOL),
+        ("two names that point at each other", |q| with_answer(q, &[1, b'a', 0xc0, 28], 4), PROTOCOL),
+        ("a label of a kind that does not exist", |q| with_answer(q, &[0x80, 0], 4), PROTOCOL),
+        ("a name without an end", |q| with_answer(q, &[63; 200], 4), PROTOCOL),
+        ("data longer than the message", |q| with_answer(q, &[0xc0, 12], 400), PROTOCOL),
+        ("data of the wrong length", |q| with_answer(q, &[0xc0, 12], 3), PROTOCOL),
+        // Go's library stops at the end of the message when it stands between two records.
+        ("more records announced than there are", |q| counts(q, 65_535), None),
+        ("fewer records announced", |q| counts(q, 1), None),
+        ("a query comes back", |q| q.to_vec(), None),
+        ("nothing but the id", |q| q[..2].to_vec(), PROTOCOL),
+    ];
+    for (name, answer, want) in cases {
+        for transport in ["udp", "tcp"] {
+            let peer = match transport {
+                "udp" => Peer::udp(move |query| vec![answer(query)]).await,
+                _ => Peer::tcp(vec![Act::FramedAnswer(answer)]).await,
+            };
+            let module = module(&format!("  transport_protocol: {transport}\n"));
+            let probed = probe(&module, &peer.target()).await;
+            assert_eq!(probed.failure().as_deref(), want, "{name} over {transport}: {}", probed.why());
+            let succeeded = f64::from(u8::from(want.is_none()));
+            assert_eq!(probed.value("probe_dns_query_succeeded"), Some(succeeded), "{name}");
+        }
+    }
+
+    let tcp = "  transport_protocol: tcp\n";
+    let cases = [
+        ("length 0", module(tcp), vec![Act::Answer(|_| vec![0, 0])], "request/protocol"),
+        ("length 1", module(tcp), vec![Act::Answer(|q| vec![0, 1, q[0]])], "request/protocol"),
+        ("half a length", module(tcp), vec![Act::Answer(|_| vec![0]), Act::Close], "request/closed"),
+        ("zeros for ever", module(tcp), vec![Act::SayForever(vec![0; 4096])], "request/protocol"),
+        ("ones for ever", module(tcp), vec![Act::SayForever(vec![0xff; 4096])], "request/protocol"),
+        ("HTTP", module(tcp), vec![say("HTTP/1.1 400 Bad Request\r\n\r\n"), Act::Close], "request/closed"),
+        ("reset", module(tcp), vec![Act::Reset], "request/reset"),
+        ("a slow answer", impatient(tcp), vec![Act::Slow(vec![0x40; 1000])], "request/deadline"),
+    ];
+    for (name, module, script, want) in cases {
+        let peer = Peer::tcp(script).await;
+        let probed = probe(&module, &peer.target()).await;
+        assert_eq!(probed.failure().as_deref(), Some(want), "{name}: {}", probed.why());
+        assert_eq!(probed.values(COUNTS), [Some(0.0); 4], "{name}");
+    }
+
+    let flood = Peer::udp(|query| vec![[&[!query[0]], &query[1..]].concat(); 5_000]).await;
+    let probed = probe(&impatient(""), &flood.target()).await;
+    assert_eq!(probed.failure().as_deref(), Some("request/deadline"), "wrong ids in a flood");
 }
 
 #[tokio::test]
@@ -308,10 +378,17 @@ async fn response_codes() {
         assert_eq!(probed.failure().as_deref(), want, "{name} {rcode}: {}", probed.why());
         assert_eq!(probed.value("probe_dns_query_succeeded"), Some(1.0), "{name} {rcode}");
     }
-    for settings in ["  valid_rcodes: [noerror]\n", "  transport_protocol: sctp\n", "  dns_over_tls: true\n"]
+    let peer = Peer::udp(|query| vec![two_addresses(query)]).await;
+    let probed = probe(&module("  valid_rcodes: [NOERROR, noerror]\n"), &peer.target()).await;
+    assert_eq!(probed.failure().as_deref(), Some("check/config"), "{}", probed.why());
+    assert_eq!(probed.why(), "valid_rcodes has \"noerror\", which is no response code");
+    assert_eq!(probed.values(COUNTS), [1.0, 2.0, 0.0, 0.0].map(Some), "the answer is reported");
+    for (settings, looks_for_the_server) in
+        [("  transport_protocol: sctp\n", false), ("  dns_over_tls: true\n", true)]
     {
         let probed = probe(&module(settings), "127.0.0.1:1").await;
         assert_eq!(probed.failure().as_deref(), Some("prepare/config"), "{settings}");
+        assert_eq!(probed.value("probe_ip_protocol").is_some(), looks_for_the_server, "{settings}");
     }
     let probed = probe("prober: dns\ndns: {query_name: a..b}", "127.0.0.1:1").await;
     assert_eq!(probed.failure().as_deref(), Some("prepare/config"));
@@ -382,9 +459,18 @@ async fn checks_on_records() {
     let probed = probe(&module(several), &peer.target()).await;
     let why = "answer record \"MiXeD.test.\\t300\\tIN\\tA\\t192.0.2.2\" does not match \"2[.]1\"";
     assert_eq!(probed.why(), why);
-    let probed =
-        probe(&module("  validate_answer_rrs: {fail_if_matches_regexp: ['([']}\n"), &peer.target()).await;
-    assert_eq!(probed.failure().as_deref(), Some("prepare/config"));
+    let cases = [
+        ("answer_rrs: {fail_if_matches_regexp: ['([']}", Some("check/config")),
+        ("answer_rrs: {fail_if_matches_regexp: [MiXeD, '([']}", Some("check/record")),
+        ("answer_rrs: {fail_if_all_match_regexp: ['([']}", Some("check/config")),
+        ("answer_rrs: {fail_if_none_matches_regexp: [MiXeD, '([']}", None),
+        ("additional_rrs: {fail_if_matches_regexp: ['([']}", None),
+    ];
+    for (checks, want) in cases {
+        let probed = probe(&module(&format!("  validate_{checks}\n")), &peer.target()).await;
+        assert_eq!(probed.failure().as_deref(), want, "{checks}: {}", probed.why());
+        assert_eq!(probed.value("probe_dns_query_succeeded"), Some(1.0), "{checks}");
+    }
 }
 
 #[test]

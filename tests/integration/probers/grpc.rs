@@ -92,6 +92,7 @@ async fn the_serving_status_decides() {
         assert_eq!(status(&probed), want, "{name}");
         assert_eq!(probed.values([CODE, SSL, "probe_ip_protocol"]), [Some(0.0), Some(0.0), Some(4.0)]);
         assert_eq!(took(&probed), TOOK, "{name}");
+        assert!(probed.value("probe_tcp_rtt_seconds").is_some(), "{name}");
     }
 }
 

@@ -6,6 +6,7 @@ use crate::support::{Probed, probe, probe_as};
 
 const REGEX: &str = "probe_failed_due_to_regex";
 const BYTES: &str = "probe_failed_due_to_bytes";
+const STEP: &str = "probe_failed_step";
 
 /// A module with these `query_response` entries, one for each line.
 fn talk(entries: &str) -> String {
@@ -29,8 +30,10 @@ async fn a_connection_is_a_success() {
         let peer = Peer::tcp_on(address, vec![]).await;
         let probed = probe("prober: tcp", &peer.target()).await;
         assert_eq!(probed.failure(), None, "{}", probed.why());
-        let got = probed.values(["probe_ip_protocol", REGEX, BYTES]);
-        assert_eq!(got, [Some(protocol), Some(0.0), Some(0.0)]);
+        let got = probed.values(["probe_ip_protocol", REGEX, BYTES, STEP]);
+        assert_eq!(got, [Some(protocol), Some(0.0), Some(0.0), None]);
+        let rtt = probed.value("probe_tcp_rtt_seconds");
+        assert!(rtt.is_some_and(|rtt| (1e-6..0.5).contains(&rtt)), "{rtt:?}");
         assert_eq!(phases(&probed), ["connect", "resolve"]);
     }
 }
@@ -68,7 +71,8 @@ async fn targets_without_a_connection() {
     for (name, module, target, want, protocol) in cases {
         let probed = probe(module, &target).await;
         assert_eq!(probed.failure().as_deref(), Some(want), "{name}: {}", probed.why());
-        assert_eq!(probed.values(["probe_ip_protocol", REGEX]), [Some(protocol), None], "{name}");
+        let got = probed.values(["probe_ip_protocol", REGEX, STEP, "probe_tcp_rtt_seconds"]);
+        assert_eq!(got, [Some(protocol), None, None, None], "{name}");
     }
     let probed = probe("prober: tcp", "127.0.0.1").await;
     assert_eq!(probed.failure().as_deref(), Some("prepare/bad_target"));
@@ -214,8 +218,165 @@ async fn dialogues() {
         let probed = probe(&talk(entries), &peer.target()).await;
         assert_eq!(probed.failure().as_deref(), want, "{name}: {}", probed.why());
         assert_eq!(probed.values([REGEX, BYTES]), flags.map(Some), "{name}");
+        assert_eq!(probed.value(STEP).is_some(), want.is_some(), "{name}");
         assert!(probed.why().contains(why), "{name}: {}", probed.why());
         assert_eq!(phases(&probed), ["connect", "dialogue", "resolve"], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn the_failed_step_has_its_number() {
+    let authority = Authority::new();
+    let expired = Act::StartTls(authority.issue(&["127.0.0.1"], Validity::Past));
+    let tls = |module: String| module + &format!("  tls_config: {{ca: {}}}\n", authority.yaml());
+    let three = || talk("send: a\nexpect: b\nexpect_bytes: c");
+    let cases = [
+        ("none", three(), vec![hear("a\n"), say("b\nc")], None, None),
+        ("the first cannot be sent", three(), vec![Act::Reset], Some("dialogue/reset"), None),
+        ("the second", three(), vec![hear("a\n"), Act::Close], Some("dialogue/closed"), Some(2.0)),
+        ("the third", three(), vec![hear("a\n"), say("b\nx")], Some("dialogue/mismatch"), Some(3.0)),
+        (
+            "the deadline in the second",
+            impatient(&three()),
+            vec![hear("a\n")],
+            Some("dialogue/deadline"),
+            Some(2.0),
+        ),
+        (
+            "the handshake a step asked for",
+            tls(talk("expect: go\nstarttls: true\nexpect: b")),
+            vec![say("go\n"), expired.clone()],
+            Some("tls/expired"),
+            Some(2.0),
+        ),
+        (
+            "a handshake before all steps",
+            tls(talk("expect: b")) + "  tls: true\n",
+            vec![expired],
+            Some("tls/expired"),
+            None,
+        ),
+    ];
+    for (name, module, script, want, step) in cases {
+        let peer = Peer::tcp(script).await;
+        let probed = probe(&module, &peer.target()).await;
+        assert_eq!(probed.failure().as_deref(), want, "{name}: {}", probed.why());
+        // A reset may be noticed while sending or while waiting for what follows.
+        if want != Some("dialogue/reset") {
+            assert_eq!(probed.value(STEP), step, "{name}");
+        } else {
+            assert!(probed.value(STEP).is_some_and(|step| step <= 2.0), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_matches_before_its_line_ends() {
+    let login = r#"{expect: "login: $", expect_partial: true, send: me, labels: [{name: all, value: "$0"}]}"#;
+    let cases = [
+        (
+            "a prompt",
+            vec![say("hi\r\nlogin: "), hear("me\n"), say("ok\n")],
+            format!("{login}\nexpect: ok"),
+            None,
+        ),
+        (
+            "byte for byte",
+            vec![Act::Drip(b"hi\r\nlogin: ".into()), hear("me\n"), Act::Drip(b"ok\n".into())],
+            format!("{login}\nexpect: ^ok$"),
+            None,
+        ),
+        (
+            "what has come is taken",
+            vec![say("220 mail"), hear("x\n"), say(" rest\n")],
+            "{expect: ^220, expect_partial: true, send: x}\nexpect: ^ rest$".to_owned(),
+            None,
+        ),
+        (
+            "a whole line matches as ever",
+            vec![say("a\r\nb")],
+            "{expect: ^a$, expect_partial: true}\nexpect_bytes: b".to_owned(),
+            None,
+        ),
+        (
+            "nothing is no match",
+            vec![Act::Close],
+            r#"{expect: "^", expect_partial: true}"#.to_owned(),
+            Some("dialogue/closed"),
+        ),
+        ("another prompt", vec![say("password: ")], login.to_owned(), Some("dialogue/deadline")),
+        (
+            "an endless one",
+            vec![Act::SayForever(b"x".repeat(4096))],
+            login.to_owned(),
+            Some("dialogue/too_large"),
+        ),
+        ("without the option", vec![say("login: ")], "expect: login".to_owned(), Some("dialogue/deadline")),
+    ];
+    for (name, script, entries, want) in cases {
+        let peer = Peer::tcp(script).await;
+        let module = talk(&entries);
+        let module = if want == Some("dialogue/deadline") { impatient(&module) } else { module };
+        let probed = probe(&module, &peer.target()).await;
+        assert_eq!(probed.failure().as_deref(), want, "{name}: {}", probed.why());
+        if entries.contains("labels") && want.is_none() {
+            assert_eq!(probed.series("probe_expect_info"), [r#"probe_expect_info{all="login: "}"#], "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn peers_that_do_not_stop() {
+    let line = talk("expect: x");
+    let bytes = talk("expect_bytes: x");
+    let tls = "prober: tcp\ntimeout: 5s\ntcp: {tls: true}".to_owned();
+    let starttls = talk("expect: go\nstarttls: true");
+    let cases = [
+        ("no line end", line.clone(), vec![Act::SayForever(b"a".repeat(4096))], "dialogue/too_large"),
+        ("lines for ever", impatient(&line), vec![Act::SayForever(b"a\n".repeat(4096))], "dialogue/deadline"),
+        (
+            "empty lines for ever",
+            impatient(&line),
+            vec![Act::SayForever(b"\n".repeat(4096))],
+            "dialogue/deadline",
+        ),
+        ("a slow line", impatient(&line), vec![Act::Slow(b"a".repeat(1000))], "dialogue/deadline"),
+        ("other bytes for ever", bytes, vec![Act::SayForever(b"a".repeat(4096))], "dialogue/mismatch"),
+        (
+            "garbage instead of TLS",
+            tls.clone(),
+            vec![Act::SayForever(b"\x16\x03\x01\xff".repeat(999))],
+            "tls/tls_protocol",
+        ),
+        (
+            "a slow handshake",
+            impatient(&tls),
+            vec![Act::Slow(b"\x16\x03\x03\x40\0".to_vec())],
+            "tls/deadline",
+        ),
+        (
+            "handshake messages for ever",
+            tls,
+            vec![Act::SayForever([&b"\x16\x03\x03\x40\0\x02"[..], &[0xff; 16_383]].concat())],
+            "tls/tls_protocol",
+        ),
+        ("closed in STARTTLS", starttls.clone(), vec![say("go\n"), Act::HearHello, Act::Close], "tls/closed"),
+        ("reset in STARTTLS", starttls.clone(), vec![say("go\n"), Act::HearHello, Act::Reset], "tls/reset"),
+        (
+            "garbage in STARTTLS",
+            starttls.clone(),
+            vec![say("go\n"), Act::HearHello, say("250 what?\r\n")],
+            "tls/tls_protocol",
+        ),
+        ("silence in STARTTLS", impatient(&starttls), vec![say("go\n"), Act::HearHello], "tls/deadline"),
+    ];
+    for (name, module, script, want) in cases {
+        let peer = Peer::tcp(script).await;
+        let started = std::time::Instant::now();
+        let probed = probe(&module, &peer.target()).await;
+        assert_eq!(probed.failure().as_deref(), Some(want), "{name}: {}", probed.why());
+        assert_eq!(probed.series("probe_ssl"), [""; 0], "{name}");
+        assert!(started.elapsed().as_secs() < 4, "{name}: {:?}", started.elapsed());
     }
 }
 

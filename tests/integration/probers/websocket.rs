@@ -418,6 +418,8 @@ async fn exchanges_that_fail() {
         let want = format!("dialogue/{reason}");
         assert_eq!(probed.failure().as_deref(), Some(want.as_str()), "{name}: {}", probed.why());
         assert!(probed.why().contains(why), "{name}: {}", probed.why());
+        assert_eq!(probed.value("probe_failed_step"), Some(1.0), "{name}");
+        assert!(probed.value("probe_tcp_rtt_seconds").is_some(), "{name}");
         assert_eq!(probed.values(FLAGS), [Some(101.0), Some(1.0), Some(1.0)], "{name}");
         assert_eq!(phases(&probed), ["connect", "processing", "resolve", "transfer"], "{name}");
     }

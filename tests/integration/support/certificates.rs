@@ -134,6 +134,13 @@ impl Pair {
     }
 }
 
+/// The same server, which agrees to one of these application protocols.
+pub fn with_alpn(config: &Arc<ServerConfig>, protocols: &[&str]) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::clone(config);
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    Arc::new(config)
+}
+
 fn named(common_name: &str) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     name.push(DnType::CommonName, common_name);

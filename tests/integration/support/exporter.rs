@@ -161,6 +161,13 @@ impl Exporter {
         assert!(status.success());
     }
 
+    /// Most memory that was ever resident, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     /// The status the process ends with.
     pub fn wait(&mut self) -> ExitStatus {
         let end = Instant::now() + PATIENCE;

@@ -22,6 +22,8 @@ use super::frames;
 pub enum Act {
     /// Writes all at once.
     Say(Vec<u8>),
+    /// Writes text in which `{here}` stands for the server's address.
+    SayHere(String),
     /// Writes byte for byte.
     Drip(Vec<u8>),
     /// Writes the same again and again, until the client is gone.
@@ -38,6 +40,16 @@ pub enum Act {
     AnswerHead(fn(&str) -> Vec<u8>),
     /// Reads a masked WebSocket frame with this first byte and payload, or closes.
     HearFrame(u8, Vec<u8>),
+    /// As `Answer`, with the length put in front of what the function makes.
+    FramedAnswer(fn(&[u8]) -> Vec<u8>),
+    /// Reads an HTTP request up to the end of its header, and the body it announces.
+    Request,
+    /// Reads an HTTP request up to the end of its header.
+    RequestHead,
+    /// Reads until something comes, such as the first message of a TLS handshake.
+    HearHello,
+    /// Writes byte for byte, with pauses.
+    Slow(Vec<u8>),
     /// Does a TLS handshake.
     StartTls(Arc<ServerConfig>),
     /// Says its part of a TLS 1.2 handshake up to its certificate, and nothing more.
@@ -80,15 +92,20 @@ impl Peer {
 
     /// Plays the script on every connection.
     pub async fn tcp_on(address: &str, script: Vec<Act>) -> Self {
-        Self::serve(address, script.clone(), script).await
+        Self::in_turn_on(address, vec![script]).await
     }
 
     /// Plays `first` on the first connection to 127.0.0.1 and the script on all others.
     pub async fn tcp_but_first(first: Vec<Act>, script: Vec<Act>) -> Self {
-        Self::serve("127.0.0.1:0", first, script).await
+        Self::in_turn(vec![first, script]).await
     }
 
-    async fn serve(address: &str, first: Vec<Act>, script: Vec<Act>) -> Self {
+    /// Plays one script after the other, one on each connection to 127.0.0.1, and the last one for ever.
+    pub async fn in_turn(scripts: Vec<Vec<Act>>) -> Self {
+        Self::in_turn_on("127.0.0.1:0", scripts).await
+    }
+
+    async fn in_turn_on(address: &str, scripts: Vec<Vec<Act>>) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let heard = Arc::<Mutex<Vec<u8>>>::default();
@@ -97,10 +114,12 @@ impl Peer {
         let count = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
-            let mut first = Some(first);
-            while let Ok((stream, _)) = listener.accept().await {
+            let mut scripts = scripts.into_iter().peekable();
+            while let (Ok((stream, _)), Some(script)) = (listener.accept().await, scripts.peek().cloned()) {
                 count.fetch_add(1, Ordering::SeqCst);
-                let script = first.take().unwrap_or_else(|| script.clone());
+                if scripts.len() > 1 {
+                    scripts.next();
+                }
                 connections.spawn(play(stream, script, Arc::clone(&log)));
             }
         });
@@ -238,7 +257,12 @@ async fn play(stream: TcpStream, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     if matches!(script.last(), Some(Act::Reset)) {
         stream.set_zero_linger().unwrap();
     }
-    play_over(Box::new(stream), script, log).await;
+    let here = stream.local_addr().unwrap().to_string();
+    let script = script.into_iter().map(|act| match act {
+        Act::SayHere(text) => say(&text.replace("{here}", &here)),
+        act => act,
+    });
+    play_over(Box::new(stream), script.collect(), log).await;
 }
 
 async fn play_over(mut stream: Box<dyn Stream>, script: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
@@ -314,6 +338,21 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
                 return Err(io::ErrorKind::InvalidData.into());
             }
         }
+        Act::FramedAnswer(answer) => {
+            let answer = answer(&query(stream, log).await?);
+            stream.write_u16(u16::try_from(answer.len()).unwrap()).await?;
+            stream.write_all(&answer).await?;
+        }
+        Act::Request => request(stream, log, true).await?,
+        Act::RequestHead => request(stream, log, false).await?,
+        Act::HearHello => drop(stream.read(&mut [0; 4096]).await?),
+        Act::Slow(bytes) => {
+            for byte in bytes {
+                stream.write_all(&[byte]).await?;
+                stream.flush().await?;
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
         Act::StallTls(config) => {
             let mut server = ServerConnection::new(config).unwrap();
             let mut hello = [0; 4096];
@@ -326,7 +365,9 @@ async fn perform(stream: &mut Box<dyn Stream>, act: Act, log: &Mutex<Vec<u8>>) -
         }
         Act::Close => stream.shutdown().await?,
         Act::Wait(time) => tokio::time::sleep(time).await,
-        Act::StartTls(_) | Act::StartOldTls(_) | Act::Reset => unreachable!("done by the caller"),
+        Act::StartTls(_) | Act::StartOldTls(_) | Act::Reset | Act::SayHere(_) => {
+            unreachable!("done by the caller")
+        }
     }
     stream.flush().await
 }
@@ -356,6 +397,25 @@ async fn frame_payload(stream: &mut Box<dyn Stream>) -> io::Result<Vec<u8>> {
         *byte ^= mask;
     }
     Ok(payload)
+}
+
+/// Between two bytes of [`Act::Slow`].
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(10);
+
+async fn request(stream: &mut Box<dyn Stream>, log: &Mutex<Vec<u8>>, body: bool) -> io::Result<()> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        request.push(stream.read_u8().await?);
+    }
+    let head = String::from_utf8_lossy(&request).to_ascii_lowercase();
+    let announced = head.split("content-length:").nth(1).and_then(|rest| rest.lines().next());
+    if let (Some(length), true) = (announced, body) {
+        let head = request.len();
+        request.resize(head + length.trim().parse::<usize>().unwrap(), 0);
+        stream.read_exact(&mut request[head..]).await?;
+    }
+    log.lock().unwrap().extend_from_slice(&request);
+    Ok(())
 }
 
 /// Reads a message with its length in front.

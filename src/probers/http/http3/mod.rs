@@ -97,7 +97,7 @@ impl Http {
         let hop = outgoing::Hop {
             url: &next.url,
             host: &next.host,
-            cookies: jar.header(&next.url),
+            cookies: jar.header(&next.site()),
             referer: next.referer.as_deref(),
             http2: true,
             for_proxy: None,
@@ -109,7 +109,7 @@ impl Http {
         let (mut head, first_byte, body) = exchange(connection, request, &next.host).await?;
         report.end_at(first_byte);
         progress.hop().first_byte = Some(first_byte);
-        let gzip = asked && self.compression == Compression::Identity && take_gzip(&mut head.headers);
+        let gzip = asked && self.compression == Ok(Compression::Identity) && take_gzip(&mut head.headers);
         Ok(Response::over_http3(head, first_byte, gzip, body))
     }
 
@@ -197,7 +197,7 @@ async fn exchange(
     request: Request,
     peer: &str,
 ) -> Result<(response::Parts, Instant, Body), ProbeError> {
-    let Request { head, body } = request;
+    let Request { head, body, .. } = request;
     let method = head.method.clone();
     let response = streams::Response::default();
     let quic = streams::Connection::new(connection.quic.clone(), response.clone());
@@ -213,8 +213,9 @@ async fn exchange(
         poll_fn(|cx| driver.poll_close(cx)).await;
     });
     let (sender, mut stream) = stream.split();
-    let received =
-        connection.run(Phase::Processing, peer, receive(&mut stream, upload(sender, body))).await?;
+    let received = connection
+        .run(Phase::Processing, peer, receive(&mut stream, upload(sender, body.unwrap_or_default())))
+        .await?;
     let (head, first_byte) = received.map_err(|error| connection.explain(Phase::Processing, peer, error))?;
     let missing = announced(&method, head.status, &head.headers);
     Ok((head, first_byte, Body { response, _requests: requests, connection, missing }))

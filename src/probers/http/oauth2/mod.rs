@@ -22,7 +22,7 @@ use super::proxy::Proxies;
 use super::redirect::{self, MAX_REDIRECTS, Rule};
 use super::request::{self, Value};
 use super::route::Plan;
-use super::url::{Redirect, Scheme, Url};
+use super::url::{Location, Redirect, Scheme, Url};
 use super::{body, dial};
 use crate::config::Secret;
 use crate::config::sections::oauth2::OAuth2;
@@ -279,7 +279,12 @@ impl TokenSource {
     fn redirected(&self, from: &Url, location: &[u8]) -> Result<Url, ProbeError> {
         let refuse = |why: String| ProbeError::new(Phase::Token, Reason::Redirect, why);
         let to = from.join(&String::from_utf8_lossy(location)).map_err(refuse)?;
-        let (Redirect::Absolute(url) | Redirect::Relative(url)) = to;
+        let url = match to {
+            Location::Http(Redirect::Absolute(url) | Redirect::Relative(url)) => url,
+            Location::Other { scheme } => {
+                return Err(refuse(format!("the token server redirects to the scheme {scheme:?}")));
+            }
+        };
         let is_downgrade = from.scheme == Scheme::Https && url.scheme == Scheme::Http;
         if is_downgrade || !redirect::keeps_credentials(&self.url.host, &url.host) {
             return Err(refuse(format!("the token server redirects to {}", url.with_path("/"))));
@@ -365,7 +370,12 @@ impl TokenSource {
         if let Some(Some(login)) = for_proxy {
             headers.insert(header::PROXY_AUTHORIZATION, login.clone());
         }
-        Ok(Request { head: request.into_parts().0, body: form })
+        Ok(Request {
+            head: request.into_parts().0,
+            body: Some(form),
+            chunked: false,
+            expects_continue: false,
+        })
     }
 
     /// An error of the exchange, as one of phase `token`.
