@@ -96,20 +96,19 @@ fn lines(lines: &[String]) -> Markup {
     }
 }
 
+/// Narrow screens show each row as a card, so the roles are spelled out.
 fn table(modules: &[&Loaded]) -> Markup {
     html! {
-        div class="scroll framed" tabindex="0" role="region" aria-label="Modules" {
-            table class="modules" {
-                thead { tr {
-                    th scope="col" { "Module" }
-                    th scope="col" { "Prober" }
-                    th scope="col" class="less" { "Timeout" }
-                    th scope="col" class="less number" { "Probes" }
-                    th scope="col" class="number" { "Failed" }
-                    th scope="col" { "State" }
-                } }
-                tbody { @for loaded in modules.iter().take(MAX_ROWS) { (row(loaded)) } }
-            }
+        table class="cards modules" role="table" {
+            thead role="rowgroup" { tr role="row" {
+                th scope="col" role="columnheader" { "Module" }
+                th scope="col" role="columnheader" { "Prober" }
+                th scope="col" role="columnheader" class="less" { "Timeout" }
+                th scope="col" role="columnheader" class="less number" { "Probes" }
+                th scope="col" role="columnheader" class="less number" { "Failed" }
+                th scope="col" role="columnheader" { "State" }
+            } }
+            tbody role="rowgroup" { @for loaded in modules.iter().take(MAX_ROWS) { (row(loaded)) } }
         }
     }
 }
@@ -118,15 +117,15 @@ fn row(loaded: &Loaded) -> Markup {
     let module = &loaded.module;
     let [succeeded, failed] = loaded.counters.totals();
     html! {
-        tr {
-            th scope="row" class="module" {
+        tr role="row" {
+            th scope="row" role="rowheader" class="module" {
                 a href={ "configuration?module=" (encode(&module.name)) } { (Foreign(&module.name)) }
             }
-            td { (prober(loaded)) }
-            td class="less" { (timeout(loaded)) }
-            td class="less number" { (succeeded + failed) }
-            td class="number" { (failed) }
-            td {
+            td role="cell" class="prober" { (prober(loaded)) }
+            td role="cell" class="less" { (timeout(loaded)) }
+            td role="cell" class="less number" { (succeeded + failed) }
+            td role="cell" class="less number" { (failed) }
+            td role="cell" class="state" {
                 @match &module.prober {
                     Ok(_) => span class="good" { "Ready" },
                     Err(why) => { strong { "Cannot work" } ": " (Foreign(why)) }

@@ -47,11 +47,11 @@ fn is_unseen(c: char) -> bool {
 /// A duration with three to four digits and its unit.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    match duration.as_nanos() {
-        0 => "0 ms".to_owned(),
-        ..1_000_000 => format!("{:.0} µs", seconds * 1e6),
-        ..1_000_000_000 => format!("{:.1} ms", seconds * 1e3),
-        _ => format!("{seconds:.2} s"),
+    match seconds {
+        0.0 => "0 ms".to_owned(),
+        1.0.. => format!("{seconds:.2} s"),
+        0.001.. => format!("{:.1} ms", seconds * 1e3),
+        _ => format!("{:.0} µs", seconds * 1e6),
     }
 }
 
@@ -72,10 +72,10 @@ pub fn age(now: SystemTime, time: SystemTime) -> Markup {
 /// A long time in its largest whole unit.
 pub fn rough(seconds: u64) -> String {
     match seconds {
-        ..120 => format!("{seconds} s"),
-        ..7_200 => format!("{} min", seconds / 60),
-        ..172_800 => format!("{} h", seconds / 3600),
-        _ => format!("{} days", seconds / 86_400),
+        172_800.. => format!("{} days", seconds / 86_400),
+        7_200.. => format!("{} h", seconds / 3600),
+        120.. => format!("{} min", seconds / 60),
+        _ => format!("{seconds} s"),
     }
 }
 

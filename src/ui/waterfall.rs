@@ -119,8 +119,8 @@ fn table(bars: &[Bar], total: Duration) -> Markup {
                     th scope="col" { "Phase" }
                     th scope="col" class="number" { "Begins at" }
                     th scope="col" class="number" { "Takes" }
-                    th scope="col" class="number" { "Share" }
-                    th scope="col" class="what" { "What happens" }
+                    th scope="col" class="less number" { "Share" }
+                    th scope="col" class="less" { "What happens" }
                 } }
                 tbody {
                     @for bar in bars {
@@ -131,8 +131,8 @@ fn table(bars: &[Bar], total: Duration) -> Markup {
                             }
                             td class="number" { (duration(bar.start)) }
                             td class="number" { (duration(bar.length)) }
-                            td class="number" { (share(bar.length)) }
-                            td class="what quiet" { (bar.phase.help()) }
+                            td class="less number" { (share(bar.length)) }
+                            td class="less quiet" { (bar.phase.help()) }
                         }
                     }
                     @if rest >= Duration::from_micros(1) {
@@ -140,8 +140,8 @@ fn table(bars: &[Bar], total: Duration) -> Markup {
                             th scope="row" { "between" }
                             td {}
                             td class="number" { (duration(rest)) }
-                            td class="number" { (share(rest)) }
-                            td class="what quiet" { "time that belongs to no phase" }
+                            td class="less number" { (share(rest)) }
+                            td class="less quiet" { "time that belongs to no phase" }
                         }
                     }
                 }

@@ -207,9 +207,11 @@ fn the_configuration_is_explained() {
         "<dt>Read from</dt><dd>c.yml</dd>",
         "c.yml:2:",
         "<p class=\"count\">3 modules.</p>",
-        "<a href=\"configuration?module=good\">good</a></th><td>tcp</td><td class=\"less\">2s</td><td class=\"less number\">1</td>\
-         <td class=\"number\">1</td><td><span class=\"good\">Ready</span></td>",
-        "<strong>Cannot work</strong>: HTTP/3 (enable_http3) cannot go through a proxy</td>",
+        "<a href=\"configuration?module=good\">good</a></th><td role=\"cell\" class=\"prober\">tcp</td>\
+         <td role=\"cell\" class=\"less\">2s</td><td role=\"cell\" class=\"less number\">1</td>\
+         <td role=\"cell\" class=\"less number\">1</td><td role=\"cell\" class=\"state\">\
+         <span class=\"good\">Ready</span></td>",
+        "<strong>Cannot work</strong>: modules.bad.http.enable_http3 cannot be used with a proxy</td>",
         "<span class=\"quiet\">the scrape's</span>",
     ] {
         assert!(shown.contains(part), "{part}: {shown}");
@@ -220,7 +222,10 @@ fn the_configuration_is_explained() {
     let module = page(&exporter, "/configuration?module=secret", 200);
     assert!(module.contains("password: &lt;secret&gt;\n") && !module.contains("hunter2"), "{module}");
     let module = page(&exporter, "/configuration?module=bad", 200);
-    assert!(module.contains("Why it cannot work") && module.contains("through a proxy</p>"), "{module}");
+    assert!(
+        module.contains("Why it cannot work") && module.contains("cannot be used with a proxy</p>"),
+        "{module}"
+    );
 
     exporter.dir.write("c.yml", "modules:\n  good: {prober: tcp, nonsense: 1}\n");
     assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 500);

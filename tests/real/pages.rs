@@ -112,7 +112,9 @@ fn pages_are_readable_on_every_screen() {
         ("configuration?module=cannot_work", "module"),
     ];
     for (path, name) in paths {
-        for (width, scheme) in [(360, "light"), (360, "dark"), (1280, "light"), (1280, "dark")] {
+        for (width, scheme) in
+            [(360, "light"), (360, "dark"), (768, "dark"), (900, "light"), (1280, "light"), (1280, "dark")]
+        {
             browser.screen(width, scheme);
             let complaints = browser.open(&format!("{base}/{path}"));
             browser.picture(&pictures.join(format!("{name}-{width}-{scheme}.png")), 0);
