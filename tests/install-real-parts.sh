@@ -3,15 +3,16 @@
 #
 #   tests/install-real-parts.sh
 #
-# Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2, and
-# aiosmtpd, gRPC and websockets for Python. No service is started.
+# Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2,
+# chromium, and aiosmtpd, gRPC and websockets for Python. No service is started.
 # Unpacks, without installing: Prometheus 2 (Debian 12), Prometheus 3 with promtool and etcd (Debian unstable),
 # below target/real-parts. Needs root or sudo and the network, unless everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 parts=${CARGO_TARGET_DIR:-target}/real-parts
-packages=(nginx caddy unbound curl tinyproxy microsocks redis-server openssl iproute2 util-linux
+packages=(nginx caddy unbound curl tinyproxy microsocks redis-server openssl iproute2 util-linux chromium
+  fonts-dejavu-core
   python3-aiosmtpd python3-grpcio python3-websockets)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 policy=/usr/sbin/policy-rc.d
@@ -37,7 +38,7 @@ as_root() {
 # Prints what the tests would miss, one name per line.
 missing_programs() {
   local path=$PATH:/usr/sbin:/sbin program
-  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl ip unshare nsenter; do
+  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl chromium ip unshare nsenter; do
     PATH=$path command -v "$program" >/dev/null || echo "$program"
   done
   /usr/bin/python3 -c 'import aiosmtpd.smtp' 2>/dev/null || echo python3-aiosmtpd
@@ -143,4 +144,4 @@ unpack_programs() {
 [ -z "$(missing_prometheus; missing_etcd)" ] || unpack_programs
 still_missing=$(missing_programs; missing_prometheus; missing_etcd)
 [ -z "$still_missing" ] || die "still missing:" $still_missing
-echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, ip, aiosmtpd, gRPC, websockets, Prometheus 2 and 3, etcd are there"
+echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, chromium, ip, aiosmtpd, gRPC, websockets, Prometheus 2 and 3, etcd are there"

@@ -13,7 +13,7 @@ if [ "$(id -u)" != 0 ]; then
   host=$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_')
   export "CARGO_TARGET_${host}_RUNNER=sudo --non-interactive --preserve-env"
 fi
-echo "run: tests against real servers, in network namespaces, with Prometheus 2 and 3"
+echo "run: tests against real servers, in network namespaces, with Prometheus 2 and 3 and Chromium"
 cargo test --locked --lib --tests -- --ignored --test-threads=2
 
 echo "run: alerting rules and example configuration of Prometheus"

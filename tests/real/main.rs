@@ -10,10 +10,11 @@ mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod openssl; //    TLS 1.0 to 1.3, old cipher suites, odd certificates
+mod pages; //      the pages for people in Chromium
 mod prometheus; // Prometheus 2 and 3 scrape everything through an unchanged configuration
 mod proxies; //    tinyproxy and microsocks, with and without a login
 mod smtp; //       STARTTLS with the module of config.example.yml
 mod support;
 mod unix; //       Redis, and nginx with TLS, on Unix domain sockets
-mod web_config;
-mod websocket; //  Python's websockets, also behind nginx // HTTPS, users and client certificates
+mod web_config; // HTTPS, users and client certificates
+mod websocket; //  Python's websockets, also behind nginx

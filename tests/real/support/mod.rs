@@ -1,5 +1,6 @@
 //! Programs that run for one test, the exporter among them, and what a scrape of it says.
 
+pub mod browser;
 pub mod certificates;
 
 use std::fmt::Debug;
