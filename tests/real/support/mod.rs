@@ -1,6 +1,8 @@
 //! Programs that run for one test, the exporter among them, and what a scrape of it says.
 
 pub mod certificates;
+pub mod heartbeats;
+pub mod prometheus;
 
 use std::fmt::Debug;
 use std::fs;
