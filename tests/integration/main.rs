@@ -10,6 +10,8 @@ mod api;
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Heartbeats: metrics, discovery, probes, reloads and restarts.
+mod heartbeats;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.
@@ -18,6 +20,8 @@ mod metric_names;
 mod metrics_doc;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
+/// Values from the environment and from files.
+mod placeholders;
 /// Modules of a configuration against scripted servers, one file for each prober.
 mod probers {
     mod dns;

@@ -13,13 +13,8 @@ const PREFIXES: [&str; 6] =
 fn metric_like(text: &str) -> impl Iterator<Item = &str> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| PREFIXES.iter().any(|prefix| word.starts_with(prefix)));
-    // The name of a job, and what a build that does not watch heartbeats need not know.
-    let has_heartbeats = TABLE.iter().any(|facts| facts.name == "heartbeat_up");
-    ours.filter(move |word| *word != "heartbeat_exporter" && (has_heartbeats || !is_about_heartbeats(word)))
-}
-
-fn is_about_heartbeats(name: &str) -> bool {
-    name.starts_with("heartbeat_") && !name.starts_with("heartbeat_exporter_")
+    // The name of a job.
+    ours.filter(|word| *word != "heartbeat_exporter")
 }
 
 fn exists(name: &str) -> bool {

@@ -7,6 +7,7 @@ mod alerts; //     the shipped rules through Prometheus and Alertmanager to the 
 mod caddy; //      HTTP/3
 mod dashboards; // every query of the shipped dashboards
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
+mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
