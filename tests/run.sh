@@ -30,4 +30,10 @@ echo "run: dashboards"
 /usr/bin/python3 dashboards/generate.py --check
 for schema in "$parts"/grafana*; do "$schema/bin/python" tests/check-dashboards.py dashboards/*.json; done
 
+echo "run: documentation"
+tests/check-docs.py "${CARGO_TARGET_DIR:-target}/debug/heartbeat_exporter"
+
+echo "run: units, packages, images and charts"
+tests/check-packaging.sh
+
 echo "run: all tests passed"
