@@ -3,7 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod alerts; //     the shipped rules through Prometheus and Alertmanager to the receivers
 mod caddy; //      HTTP/3
+mod dashboards; // every query of the shipped dashboards
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
 mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
