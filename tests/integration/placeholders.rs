@@ -41,7 +41,7 @@ modules:
   websocket: {prober: websocket, websocket: {headers: {X-A: "${env:SECRET}"}, query_response: [{send: "${file:secret}"}]}}
 heartbeats:
   services:
-    job: {every: 1h, tags: ["${file:secret}"], labels: {a: "${env:SECRET}"}}
+    job: {every: 1h, labels: {region: "${env:REGION}"}, on_miss: {module: tcp, target: "${file:secret} ${env:SECRET}"}}
 "#;
 
 /// Greets, answers each line with `answer` and closes; keeps what it was sent.
@@ -120,6 +120,8 @@ fn values_reach_their_peer_and_nobody_else() {
     // The place for what is meant to be seen.
     let tcp = exporter.get(&format!("/probe?module=tcp&target={lines}")).text();
     assert!(tcp.contains("probe_expect_info{region=\"north\"} 1\n"), "{tcp}");
+
+    assert!(exporter.get("/metrics").text().contains(",region=\"north\","));
 
     let debug = exporter.get(&format!("/probe?module=tcp&debug=true&target={lines}")).text();
     for shown in [
