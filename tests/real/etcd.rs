@@ -457,7 +457,7 @@ fn tls_with_our_certificate_and_a_password() {
     drop(me);
     let cases = [
         (Some("wrong"), true, "authentication failed, invalid user ID or password"),
-        (None, true, "user name is empty"),
+        (None, true, "permission denied"),
         (Some("geheimnis"), false, "refused with the alert"),
     ];
     for (password, has_certificate, want) in cases {
