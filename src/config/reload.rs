@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
-use super::LoadOptions;
 use super::differences::differences;
+use super::{Heartbeats, LoadOptions};
 use crate::logging;
 use crate::metrics::own::{ModuleCounters, Own};
 use crate::probers::{self, Module};
@@ -22,6 +22,8 @@ use crate::probers::{self, Module};
 pub struct Snapshot {
     /// By name.
     pub modules: BTreeMap<String, Loaded>,
+    /// What reports in; `None` without the section.
+    pub heartbeats: Option<Arc<Heartbeats>>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
     /// What is odd about it, each as `file:line:column: sentence`.
@@ -265,10 +267,11 @@ fn read(path: &Path) -> io::Result<String> {
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
-    let file = super::load(text, &LoadOptions { strict })
+    let mut file = super::load(text, &LoadOptions { strict })
         .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
     let yaml = file.to_yaml();
     let mut warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{name}:{warning}")).collect();
+    let heartbeats = file.heartbeats.take().map(Arc::from);
     let modules = probers::compile_all(file);
     let mut broken = Vec::new();
     for module in modules.values() {
@@ -285,7 +288,7 @@ fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot
         let counters = counters.remove(name.as_str()).unwrap_or_default();
         (name.clone(), Loaded { module: Arc::clone(module), counters })
     });
-    Ok(Snapshot { modules: modules.collect(), yaml, warnings })
+    Ok(Snapshot { modules: modules.collect(), heartbeats, yaml, warnings })
 }
 
 #[cfg(test)]

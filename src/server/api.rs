@@ -148,11 +148,13 @@ fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn error(status: StatusCode, message: &str) -> Reply {
+/// An error as JSON.
+pub fn error(status: StatusCode, message: &str) -> Reply {
     answer(status, &json!({ "error": message }))
 }
 
-fn answer(status: StatusCode, body: &Value) -> Reply {
+/// JSON and a newline.
+pub fn answer(status: StatusCode, body: &Value) -> Reply {
     let mut reply = reply::ok(JSON, format!("{body}\n"));
     *reply.status_mut() = status;
     reply

@@ -8,6 +8,7 @@ mod connection;
 mod debug;
 pub mod external_url;
 mod gzip;
+mod heartbeats;
 pub mod listen;
 mod outcomes;
 mod pages;
@@ -24,6 +25,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::config::reload::Live;
+use crate::heartbeat::Service;
 use crate::logging::{Format, Level};
 use crate::metrics::own::Own;
 use crate::net::Net;
@@ -40,7 +42,9 @@ pub struct Server {
     /// The configuration in force.
     pub live: Arc<Live>,
     /// What probes share.
-    pub net: Net,
+    pub net: Arc<Net>,
+    /// What reports in; `None` without the section in the configuration.
+    pub heartbeats: Option<Arc<Service>>,
     /// The last probes.
     pub history: History,
     /// What this process counts about itself.
@@ -91,6 +95,9 @@ impl Server {
             "probe" => probe::answer(self, request).await,
             "metrics" => admin::metrics(self, request),
             "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
+            "heartbeats/metrics" => heartbeats::metrics(self, request).await,
+            "sd/heartbeats" => heartbeats::discover(self, request),
+            "api/v1/heartbeats" => heartbeats::list(self, request),
             "logs" => admin::logs(self, request),
             "api/v1/probe" => api::probe(self, request).await,
             "api/v1/history" => api::history(self, request),
@@ -98,6 +105,7 @@ impl Server {
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
             "" => pages::start(self, request),
+            "heartbeats" => pages::heartbeats(self, request).await,
             "configuration" => pages::configuration(self, request),
             "probes/run" => pages::run(self, request).await,
             "style.css" => pages::style(),

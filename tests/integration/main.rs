@@ -10,6 +10,8 @@ mod api;
 mod cli;
 /// What each path answers.
 mod endpoints;
+/// Heartbeats: metrics, discovery, probes, reloads and restarts.
+mod heartbeats;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.
