@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use chrono::TimeDelta;
 use maud::{Markup, html};
 
 use super::text::{Foreign, age, clock, rough};
@@ -10,7 +11,7 @@ use super::{Place, page};
 use crate::heartbeat::metrics::schedule;
 use crate::heartbeat::record::State;
 use crate::heartbeat::registry::View;
-use crate::heartbeat::schedule::Time;
+use crate::heartbeat::schedule::{Schedule, Time};
 
 /// What the reader asked for; empty members ask for everything.
 #[derive(Debug, Default)]
@@ -152,7 +153,10 @@ fn table(place: Place, views: &[&View]) -> Markup {
 
 fn row(place: Place, view: &View) -> Markup {
     let (definition, status) = (&view.declared.definition, &view.status);
-    let (written, zone) = schedule(&definition.schedule);
+    let (written, zone) = match definition.schedule {
+        Schedule::Every(period) => (every(period), ""),
+        _ => schedule(&definition.schedule),
+    };
     let last = view.record.last.iter().max_by_key(|(_, at)| **at);
     let deadline = [status.deadline, status.run_deadline].into_iter().flatten().min();
     html! {
@@ -182,6 +186,16 @@ fn row(place: Place, view: &View) -> Markup {
     }
 }
 
+/// A period in its largest unit that leaves no rest.
+fn every(period: TimeDelta) -> String {
+    let seconds = period.as_seconds_f64();
+    let (unit, name) = [(3600.0, "h"), (60.0, "min"), (1.0, "s")]
+        .into_iter()
+        .find(|(unit, _)| seconds % unit == 0.0)
+        .unwrap_or((1.0, "s"));
+    format!("every {} {name}", seconds / unit)
+}
+
 /// A deadline, seen from now.
 fn until(now: SystemTime, deadline: Time) -> Markup {
     let deadline = SystemTime::from(deadline);
@@ -197,3 +211,21 @@ fn until(now: SystemTime, deadline: Time) -> Markup {
 const MAX_ROWS: usize = 500;
 /// Tags to choose from.
 const MAX_TAGS: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods() {
+        let cases = [
+            (7_200_000, "every 2 h"),
+            (5_400_000, "every 90 min"),
+            (61_000, "every 61 s"),
+            (1_500, "every 1.5 s"),
+        ];
+        for (millis, want) in cases {
+            assert_eq!(every(TimeDelta::milliseconds(millis)), want);
+        }
+    }
+}

@@ -401,6 +401,7 @@ fn the_page_shows_who_needs_somebody_first() {
         "<dt><a href=\"heartbeats?state=down\">down</a></dt><dd>2</dd>",
         "<span class=\"state-name bad\">down</span> <span class=\"quiet\">failed</span>",
         "30 2 * * * <span class=\"quiet\">Europe/Berlin</span>",
+        "<td role=\"cell\" class=\"schedule\">every 2 h</td>",
         "<span class=\"quiet\">none yet</span>",
         "<td role=\"cell\" class=\"last\">success, <time datetime=\"",
         "\">in 2 h</span></td>",
