@@ -166,8 +166,10 @@ async fn serve(
         None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
     };
     tasks.spawn(watch_delay(own));
-    if let Some(interval) = flags.auto_reload {
-        tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
+    match (flags.auto_reload, flags.refresh) {
+        (Some(interval), _) => drop(tasks.spawn(reload_now_and_then(Arc::clone(&live), interval))),
+        (None, Some(interval)) => drop(tasks.spawn(refresh_now_and_then(Arc::clone(&live), interval))),
+        (None, None) => {}
     }
     let reloads = Arc::clone(&notifier);
     tasks.spawn(async move {
@@ -235,6 +237,14 @@ async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
             }
             () = live.reloaded() => {}
         }
+    }
+}
+
+async fn refresh_now_and_then(live: Arc<Live>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        // Logged where it happens.
+        let _ = live.refresh().await;
     }
 }
 

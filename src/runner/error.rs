@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::config::mask::Mask;
+
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal $help:literal,)+ }) => {
         $(#[$doc])*
@@ -106,7 +108,7 @@ closed_set! {
         Failed = "failed" "the heartbeat's job reported a failure",
         Data = "data" "the last check-in of the heartbeat carried data, which counts as a failure",
         NeverSeen = "never_seen" "the heartbeat has never reported",
-        Unsupported = "unsupported" "this version cannot run the module's prober",
+        Unsupported = "unsupported" "the prober needs something that this operating system does not have",
     }
 }
 
@@ -155,6 +157,13 @@ impl ProbeError {
             _ => Reason::Io,
         };
         Self::new(phase, reason, format!("{phase} failed for {peer}")).caused_by(source)
+    }
+
+    /// The error with its whole chain in one sentence, without what `mask` hides.
+    pub fn masked(self, mask: &Mask) -> Self {
+        let mut message = self.chain();
+        mask.redact(&mut message);
+        Self::new(self.phase, self.reason, message)
     }
 
     /// The sentence and everything that caused it, joined by colons.

@@ -2,7 +2,7 @@
 
 pub mod accept;
 mod admin;
-mod api;
+pub mod api;
 mod client;
 mod connection;
 mod debug;

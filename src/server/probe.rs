@@ -141,7 +141,8 @@ impl Query {
             logging::quote(&mut message, module.written.unknown_prober.as_deref().unwrap_or_default());
             return Some(message);
         }
-        module.prober.as_ref().ok()?.hostname_conflict(self.hostname.as_deref()?)
+        let conflict = module.prober.as_ref().ok()?.hostname_conflict(self.hostname.as_deref()?);
+        conflict.map(|why| module.written.redacted(why))
     }
 
     /// The target, decoded a second time if only that makes it one the prober takes.
