@@ -63,6 +63,7 @@ impl Service {
             Arc::new(SystemClock),
         );
         info!(heartbeats = registry.len(), "Heartbeats are watched");
+        give_back_memory();
         let registry = Arc::new(registry);
         let opened = section.store.clone();
         let service = Self { registry, store, store_metrics, scrapes: Semaphore::new(1), opened };
@@ -113,7 +114,17 @@ async fn follow_reloads(service: Arc<Service>, live: Arc<Live>) {
         }
         let receiver = service.registry.receiver_name();
         service.registry.reload(Settings::new(section, receiver));
+        give_back_memory();
     }
+}
+
+/// Reading a large configuration takes several times the memory of its result, in pieces so small that the
+/// allocator keeps them.
+fn give_back_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[expect(unsafe_code, reason = "std does not know about its allocator")]
+    // SAFETY: glibc's own locks guard its heaps; only what is free is given back.
+    let _ = unsafe { libc::malloc_trim(0) };
 }
 
 /// Tells that heartbeats begin with a restart, should a reload bring the first section `heartbeats`.

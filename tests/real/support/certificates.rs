@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, date_time_ymd,
 };
 
 /// A root that issues certificates into a folder.
@@ -47,16 +47,27 @@ impl Authority {
 
     /// Issues a certificate for names and addresses, good for servers and clients.
     pub fn issue(&self, common_name: &str, names: &[&str]) -> Pair {
+        let mut subject = DistinguishedName::new();
+        subject.push(DnType::CommonName, common_name);
+        self.issue_to(subject, common_name, names)
+    }
+
+    /// The same without a common name.
+    pub fn issue_unnamed(&self, file: &str, names: &[&str]) -> Pair {
+        self.issue_to(DistinguishedName::new(), file, names)
+    }
+
+    fn issue_to(&self, subject: DistinguishedName, file: &str, names: &[&str]) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params.distinguished_name = subject;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(2040, 1, 1);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let path = |kind| self.dir.join(format!("{common_name}.{kind}.pem"));
+        let path = |kind| self.dir.join(format!("{file}.{kind}.pem"));
         let pair = Pair { certificate: path("certificate"), key: path("key") };
         fs::write(&pair.certificate, certificate.pem()).unwrap();
         fs::write(&pair.key, key.serialize_pem()).unwrap();
