@@ -55,7 +55,8 @@ fn server() -> Server {
     fs::remove_file(file).expect("just written");
     Server {
         live: Arc::new(live),
-        net: Net::new(),
+        net: Arc::new(Net::new()),
+        heartbeats: None,
         history: History::new(100),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),

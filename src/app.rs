@@ -1,5 +1,6 @@
 //! The life of the process, in the order it happens: load, listen, serve, stop.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -14,6 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
 use crate::config::reload::{Live, Source};
+use crate::heartbeat::service::{self, Service};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
@@ -125,9 +127,16 @@ async fn serve(
     sockets: Vec<Socket>,
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
+    let net = Arc::new(Net::new());
+    let section = live.snapshot().heartbeats.clone();
+    let heartbeats = match &section {
+        Some(section) => Some(Service::open(section, hostname()).await.map_err(io::Error::other)?),
+        None => None,
+    };
     let server = Arc::new(Server {
         live: Arc::clone(&live),
-        net: Net::new(),
+        net: Arc::clone(&net),
+        heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
@@ -151,9 +160,16 @@ async fn serve(
     if let Some(interval) = notifier.alive_interval() {
         tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
     }
+    let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
+    match heartbeats {
+        Some((service, inputs)) => tasks.spawn(service.run(inputs, Arc::clone(&live), net)),
+        None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
+    };
     tasks.spawn(watch_delay(own));
-    if let Some(interval) = flags.auto_reload {
-        tasks.spawn(reload_now_and_then(Arc::clone(&live), interval));
+    match (flags.auto_reload, flags.refresh) {
+        (Some(interval), _) => drop(tasks.spawn(reload_now_and_then(Arc::clone(&live), interval))),
+        (None, Some(interval)) => drop(tasks.spawn(refresh_now_and_then(Arc::clone(&live), interval))),
+        (None, None) => {}
     }
     let reloads = Arc::clone(&notifier);
     tasks.spawn(async move {
@@ -170,11 +186,15 @@ async fn serve(
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
-    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
-        name = stop.received() => info!(signal = name, "Stopping at once"),
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
+            name = stop.received() => info!(signal = name, "Stopping at once"),
+        }
+    }
+    if let Some(service) = watched {
+        service.close().await;
     }
     Ok(())
 }
@@ -217,6 +237,14 @@ async fn reload_now_and_then(live: Arc<Live>, interval: Duration) {
             }
             () = live.reloaded() => {}
         }
+    }
+}
+
+async fn refresh_now_and_then(live: Arc<Live>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        // Logged where it happens.
+        let _ = live.refresh().await;
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Flags {
     pub config_strict: bool,
     /// How often the file is looked at for changes; `None`: never.
     pub auto_reload: Option<Duration>,
+    /// How often to look for changes of the files that placeholders name; `None` never does.
+    pub refresh: Option<Duration>,
     /// Seconds kept of the scrape timeout.
     pub timeout_offset: f64,
     /// Probes, and again older failures, that are remembered.
@@ -100,13 +102,14 @@ impl Flags {
         let log_prober = text(matches, "log.prober");
         let parsed = if log_prober == "none" { Some(Level::None) } else { Level::parse(&log_prober) };
         let interval = matches.get_one::<u64>("config.auto-reload-interval").copied().unwrap_or_default();
-        let auto_reload = switch(matches, "config.enable-auto-reload") && interval > 0;
+        let refresh = (interval > 0).then(|| Duration::from_secs(interval));
         let web_config_file = text(matches, "web.config.file");
         Self {
             config_file: matches.get_one("config.file").cloned(),
             config_check: switch(matches, "config.check"),
             config_strict: switch(matches, "config.strict"),
-            auto_reload: auto_reload.then(|| Duration::from_secs(interval)),
+            auto_reload: refresh.filter(|_| switch(matches, "config.enable-auto-reload")),
+            refresh,
             timeout_offset: matches.get_one("timeout-offset").copied().unwrap_or_default(),
             history_limit: matches.get_one::<u32>("history.limit").map_or(0, |limit| *limit as usize),
             log_level: Level::parse(&text(matches, "log.level")).unwrap_or(Level::Info),
@@ -146,11 +149,13 @@ pub fn version() -> String {
     )
 }
 
-fn command() -> Command {
+/// The definition, for completions and the manual page as well.
+pub fn command() -> Command {
     let levels = PossibleValuesParser::new(["debug", "info", "warn", "error"]);
     let outcomes = PossibleValuesParser::new(["none", "changes", "failures", "all"]);
     Command::new("heartbeat_exporter")
         .about("Prometheus exporter for active probes, a drop-in replacement for blackbox_exporter")
+        .override_usage(USAGE)
         .disable_help_flag(true)
         .arg(
             Arg::new("help")
@@ -232,6 +237,12 @@ fn command() -> Command {
         )
 }
 
+/// The subcommands are in `client::flags` and `terminal::flags`; here they are only named.
+const USAGE: &str = "heartbeat_exporter [OPTIONS]
+       heartbeat_exporter probe [OPTIONS] <MODULE> <TARGET>  (probes once and shows the report)
+       heartbeat_exporter run [OPTIONS] <NAME> -- <COMMAND>...  (reports how a job went)
+       heartbeat_exporter agent [OPTIONS] <NAME>  (reports this node)";
+
 fn value(name: &'static str, placeholder: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(placeholder).help(help)
 }
@@ -295,6 +306,7 @@ mod tests {
             config_check: false,
             config_strict: false,
             auto_reload: None,
+            refresh: Some(Duration::from_secs(30)),
             timeout_offset: 0.5,
             history_limit: 100,
             log_level: Level::Info,
@@ -347,6 +359,7 @@ mod tests {
             config_check: true,
             config_strict: true,
             auto_reload: Some(Duration::from_secs(7)),
+            refresh: Some(Duration::from_secs(7)),
             timeout_offset: -1.5,
             history_limit: 0,
             log_level: Level::Warn,
@@ -406,7 +419,7 @@ mod tests {
     #[test]
     fn an_interval_of_zero_never_reloads() {
         let got = flags(&["--config.enable-auto-reload", "--config.auto-reload-interval=0"]).unwrap();
-        assert_eq!(got.auto_reload, None);
+        assert_eq!((got.auto_reload, got.refresh), (None, None));
     }
 
     #[test]

@@ -104,6 +104,85 @@ fn files_without_modules_load() {
     }
 }
 
+/// Values of every type, from files, and what is shown of them.
+#[test]
+fn placeholders_are_replaced_and_shown_as_written() {
+    let written = "\
+modules:
+    m:
+        prober: VALUE{prober}
+        timeout: VALUE{digit}s
+        http:
+            valid_status_codes:
+                - 'VALUE{number}'
+                - 404
+            valid_http_versions:
+                - HTTP/1.1
+            method: VALUE{secret}
+            headers:
+                X-A: a VALUE{secret} b VALUE{digit}
+                X-B: VALUE{null}
+                X-C: $VALUE{secret} ${1} $1
+            body: VALUE{structure}
+            body_size_limit: VALUE{digit}KiB
+            fail_if_ssl: VALUE{switch}
+            fail_if_body_matches_regexp:
+                - null
+                - ^VALUE{secret}$
+                - b
+            preferred_ip_protocol: ip4
+            follow_redirects: VALUE{switch}
+            basic_auth:
+                username: VALUE{secret}
+                password: hunter2-VALUE{secret}
+            proxy_url: http://hunter2:hunter2@VALUE{secret}:3128
+            tls_config:
+                ca: VALUE{structure}
+";
+    let meant = [
+        ("'VALUE{number}'", "200"),
+        ("$VALUE{secret} ", "$${file:tests/fixtures/values/secret} "),
+        ("VALUE{prober}", "http"),
+        ("VALUE{digit}", "5"),
+        ("VALUE{secret}", "hunter2"),
+        ("VALUE{null}", "'null'"),
+        ("VALUE{structure}", "\"a: [b]\\n- c\""),
+        ("VALUE{switch}", "true"),
+    ];
+    let meant = meant.iter().fold(written.to_owned(), |text, (from, to)| text.replace(from, to));
+    let placeholders = written.replace("VALUE{", "${file:tests/fixtures/values/");
+    let file = lenient(&placeholders).unwrap();
+    let unmasked = |file: &File| Module { mask: None, ..file.modules["m"].clone() };
+    assert_eq!(unmasked(&file), unmasked(&lenient(&meant).unwrap()));
+    let (_, escaped) = file.modules["m"].http.headers.iter().last().unwrap();
+    assert_eq!(escaped, "${file:tests/fixtures/values/secret} ${1} $1");
+
+    let shown = file.to_yaml();
+    assert!(!shown.contains("hunter2"), "{shown}");
+    let shown: Vec<&str> = shown.lines().map(str::trim).collect();
+    let secrets = [
+        ("password: hunter2-${file:tests/fixtures/values/secret}", "password: <secret>"),
+        (
+            "proxy_url: http://hunter2:hunter2@${file:tests/fixtures/values/secret}:3128",
+            "proxy_url: <secret>",
+        ),
+        ("- null", ""),
+    ];
+    for line in placeholders.lines().map(str::trim) {
+        let line = secrets.iter().find(|(written, _)| *written == line).map_or(line, |(_, shown)| shown);
+        let quoted = match line.split_once(": ") {
+            Some((key, text)) => format!("{key}: '{text}'"),
+            None => line.replacen("- ", "- '", 1) + "'",
+        };
+        assert!(
+            line.is_empty() || shown.contains(&line) || shown.contains(&quoted.as_str()),
+            "{line}: {shown:#?}"
+        );
+    }
+    assert!(file.values.has_files() && file.values.are_current());
+    assert!(!format!("{:?}", file.values).contains("hunter2"));
+}
+
 #[test]
 fn strict_loading_turns_warnings_into_errors() {
     let text = "modules:\n  m:\n    prober: http\n    http: {preferred_ip_protocol: ipv4}\n";

@@ -5,7 +5,7 @@
 #
 # Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2, and
 # aiosmtpd, gRPC and websockets for Python. No service is started.
-# Unpacks, without installing: Prometheus 2 (Debian 12) and Prometheus 3 (Debian unstable) with promtool,
+# Unpacks, without installing: Prometheus 2 (Debian 12), Prometheus 3 with promtool and etcd (Debian unstable),
 # below target/real-parts. Needs root or sudo and the network, unless everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -53,6 +53,11 @@ missing_prometheus() {
   done
 }
 
+missing_etcd() {
+  "$parts/etcd/etcd" --version >/dev/null 2>&1 || echo etcd
+  ETCDCTL_API=3 "$parts/etcd/etcdctl" version >/dev/null 2>&1 || echo etcdctl
+}
+
 install_programs() {
   command -v apt-get >/dev/null || die "there is no apt-get here; install by hand: ${packages[*]}"
   if [ "$(id -u)" != 0 ]; then
@@ -87,11 +92,12 @@ archive() {
   uri=$(awk '$1 == "URIs:" { print $2 }' /etc/apt/sources.list.d/*.sources 2>/dev/null | grep -v security | head -n 1 || true)
   [ -n "$uri" ] || uri=$(sed -nE 's/^deb +(\[[^]]*\] +)?([^ ]+) .*/\2/p' /etc/apt/sources.list \
     /etc/apt/sources.list.d/*.list 2>/dev/null | grep -v security | head -n 1 || true)
-  [ -n "$uri" ] || die "no Debian archive is configured on this machine, so Prometheus cannot be downloaded"
+  [ -n "$uri" ] || die "no Debian archive is configured on this machine, so Prometheus and etcd cannot be downloaded"
   echo "$uri"
 }
 
-unpack_prometheus() {
+# What is there already is downloaded again with the rest.
+unpack_programs() {
   [ -r "$keyring" ] || die "$keyring is missing; install debian-archive-keyring"
   local uri apt_dir unpacked
   uri=$(archive)
@@ -124,10 +130,17 @@ unpack_prometheus() {
     mkdir -p "$parts/prometheus$major"
     mv -f "$unpacked"/usr/bin/{prometheus,promtool} "$parts/prometheus$major/"
   done
+
+  unpacked=$apt_dir/root-etcd
+  mkdir -p "$apt_dir/deb-etcd" "$unpacked" "$parts/etcd"
+  (cd "$apt_dir/deb-etcd" && "${apt[@]}" download etcd-server/sid etcd-client/sid) >&2 ||
+    die "cannot download etcd from $uri"
+  for deb in "$apt_dir/deb-etcd"/*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
+  mv -f "$unpacked"/usr/bin/{etcd,etcdctl} "$parts/etcd/"
 }
 
 [ -z "$(missing_programs)" ] || install_programs
-[ -z "$(missing_prometheus)" ] || unpack_prometheus
-still_missing=$(missing_programs; missing_prometheus)
+[ -z "$(missing_prometheus; missing_etcd)" ] || unpack_programs
+still_missing=$(missing_programs; missing_prometheus; missing_etcd)
 [ -z "$still_missing" ] || die "still missing:" $still_missing
-echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, ip, aiosmtpd, gRPC, websockets, Prometheus 2 and 3 are there"
+echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, ip, aiosmtpd, gRPC, websockets, Prometheus 2 and 3, etcd are there"

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use cel::Value;
 use cel::common::ast::{CallExpr, EntryExpr, Expr, LiteralValue, SelectExpr, operators};
 
-use super::decode::{Context, Decode, quote};
+use super::decode::{Context, Decode, fault};
 use super::yaml::emit::{Emit, Emitter};
 use super::yaml::tree::Node;
 
@@ -399,8 +399,7 @@ impl Decode for CelProgram {
         let source = String::decode(node, ctx)?;
         Self::compile(&source)
             .map_err(|error| {
-                let source = quote(&source);
-                let rest = format!("must be a CEL expression, got {source}: {error}");
+                let rest = format!("must be a CEL expression, got {}", fault(node, &source, error));
                 ctx.error_here(node.position(), rest);
             })
             .ok()

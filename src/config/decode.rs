@@ -6,11 +6,12 @@
 //! what go-yaml does; a [`Decode`] implementation never sees it.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
-use std::sync::LazyLock;
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, LazyLock};
 
 use data_encoding::{BASE64, Encoding};
 
+use super::mask::Mask;
 use super::problem::{Position, Problem, Warning};
 use super::yaml::scalar::{Resolved, word_to_bool};
 use super::yaml::tree::{Mapping, Node, NodeKind};
@@ -38,6 +39,7 @@ pub enum Segment<'t> {
 #[derive(Debug, Default)]
 pub struct Context<'t> {
     path: Vec<Segment<'t>>,
+    mask: Option<Arc<Mask>>,
     /// Why the file cannot be loaded.
     pub errors: Vec<Problem>,
     /// What else is worth saying.
@@ -51,6 +53,24 @@ impl<'t> Context<'t> {
         let result = step(self);
         self.path.pop();
         result
+    }
+
+    /// Runs `step` with messages that hide what `mask` hides.
+    pub fn masked<R>(&mut self, mask: Option<Arc<Mask>>, step: impl FnOnce(&mut Self) -> R) -> R {
+        let outer = std::mem::replace(&mut self.mask, mask);
+        let result = step(self);
+        self.mask = outer;
+        result
+    }
+
+    fn redact(&self, mut message: String) -> String {
+        let Some(mask) = &self.mask else { return message };
+        let path = self.path();
+        // A short value may well be in the path, which has nothing to hide.
+        let kept = if message.starts_with(&path) { path.len() } else { 0 };
+        let mut rest = message.split_off(kept);
+        mask.redact(&mut rest);
+        message + &rest
     }
 
     /// The path of the value being read, such as `modules.ping.icmp`.
@@ -78,7 +98,8 @@ impl<'t> Context<'t> {
 
     /// Reports an error in full words.
     pub fn error(&mut self, position: Position, message: impl Into<String>) {
-        self.errors.push(Problem { position, message: message.into() });
+        let message = self.redact(message.into());
+        self.errors.push(Problem { position, message });
     }
 
     /// Reports an error about the current value; the message begins with its path.
@@ -116,7 +137,7 @@ impl<'t> Context<'t> {
 
     /// Warns; `breaks` tells whether the section being read cannot work.
     pub fn warn(&mut self, position: Position, breaks: bool, message: String) {
-        let problem = Problem { position, message };
+        let problem = Problem { position, message: self.redact(message) };
         self.warnings.push(Warning { problem, breaks });
     }
 
@@ -143,8 +164,20 @@ pub fn quote(text: &str) -> String {
     }
 }
 
+/// A value in a message, and what is wrong with it; not for values that may be secret.
+pub fn fault(node: Node<'_>, text: &str, error: impl fmt::Display) -> String {
+    match node.written() {
+        // The error may repeat any part of the text.
+        Some(written) => format!("{}, whose value is not shown", quote(&written.text)),
+        None => format!("{}: {error}", quote(text)),
+    }
+}
+
 /// A value in a message; not for values that may be secret.
 pub fn describe(node: Node<'_>) -> String {
+    if let Some(written) = node.written() {
+        return quote(&written.text);
+    }
     match node.kind() {
         NodeKind::Sequence => "a list".to_owned(),
         NodeKind::Mapping => "a mapping".to_owned(),
@@ -303,8 +336,7 @@ impl Decode for GoRegex {
         match GoRegex::parse(&pattern) {
             Ok(regex) => Some(regex),
             Err(error) => {
-                let pattern = quote(&pattern);
-                let rest = format!("must be a regular expression, got {pattern}: {error}");
+                let rest = format!("must be a regular expression, got {}", fault(node, &pattern, error));
                 ctx.error_here(node.position(), rest);
                 None
             }

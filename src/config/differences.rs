@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::decode::Context;
 use super::header::same_header;
 use super::module::{Module, ProberKind};
+use super::placeholder::Values;
 use super::problem::{Position, Problem};
 use super::sections::dialogue::DialogueStep;
 use super::sections::http::{Codec, Http};
@@ -18,7 +19,8 @@ use super::yaml::tree::{Node, NodeKind};
 
 /// Differences of the modules in `text`, in file order; empty if it does not load.
 pub fn differences(text: &str) -> Vec<Problem> {
-    let Ok((tree, _)) = parse(text) else { return Vec::new() };
+    let Ok((mut tree, _)) = parse(text) else { return Vec::new() };
+    Values::default().fill(&mut tree);
     let mut ctx = Context::default();
     let modules = tree.root().and_then(|root| root.mapping(&mut ctx.errors)?.get("modules"));
     let Some(modules) = modules.and_then(|node| node.mapping(&mut ctx.errors)) else { return Vec::new() };
@@ -114,6 +116,7 @@ impl<'t> Finder<'t, '_> {
         if timeout.contains(['d', 'w', 'y']) {
             self.say(&["timeout"], "has a timeout in days, weeks or years (blackbox_exporter refuses it)");
         }
+        self.placeholders(self.node);
         match module.prober {
             Some(ProberKind::Http) => self.http(&module.http),
             Some(ProberKind::Tcp) => {
@@ -130,6 +133,21 @@ impl<'t> Finder<'t, '_> {
             Some(ProberKind::Grpc) => self.grpc(module),
             Some(ProberKind::Websocket) => self.websocket(module),
             Some(ProberKind::Icmp) | None => {}
+        }
+    }
+
+    /// The tree bounds its depth, so recursion is bounded.
+    fn placeholders(&mut self, node: Node<'t>) {
+        if let Some(written) = node.written() {
+            let names: Vec<&str> = written.placeholders().collect();
+            let names = if names.is_empty() { "$${".to_owned() } else { names.join(" and ") };
+            self.say_at(node.position(), &format!("replaces {names} (blackbox_exporter does not)"));
+        }
+        let items = node.items().into_iter().flatten();
+        let mapping = node.mapping(&mut Vec::new());
+        let values = mapping.iter().flat_map(|mapping| mapping.pairs()).map(|(_, value)| value);
+        for child in items.chain(values) {
+            self.placeholders(child);
         }
     }
 

@@ -5,9 +5,9 @@
 //! exporter loads, loads here. What cannot work in such a file is a [`Warning`], and the module
 //! says so in [`Module::unusable`].
 //!
-//! What belongs here: the YAML dialect (`yaml`), how values are read (`decode`), the types of
-//! values, and the sections (`sections`). What does not: files on disk, reloading, and anything
-//! a prober builds from its section.
+//! What belongs here: the YAML dialect (`yaml`), what placeholders stand for (`placeholder`), how
+//! values are read (`decode`), the types of values, and the sections (`sections`). What does not:
+//! files that sections name, and anything a prober builds from its section.
 
 pub mod byte_size;
 pub mod bytes;
@@ -18,7 +18,9 @@ pub mod dns_names;
 pub mod duration;
 pub mod header;
 pub mod map;
+pub mod mask;
 pub mod module;
+pub mod placeholder;
 pub mod problem;
 pub mod proxy_url;
 pub mod reload;
@@ -31,10 +33,13 @@ use std::collections::BTreeMap;
 
 pub use cel::CelProgram;
 use decode::{Context, Segment, describe, key_text, mapping, read_into, unknown_key};
+use mask::Mask;
 pub use module::{Module, ProberKind};
+pub use placeholder::Values;
 pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::Secret;
 pub use sections::heartbeats::Heartbeats;
+use sections::heartbeats::Service;
 use yaml::emit::Emitter;
 use yaml::parse::parse;
 use yaml::tree::Node;
@@ -61,14 +66,20 @@ pub struct File {
     pub heartbeats: Option<Box<Heartbeats>>,
     /// What is worth telling the operator, in file order.
     pub warnings: Vec<Warning>,
+    /// What the file's placeholders stood for.
+    pub values: Values,
 }
 
 /// Reads a configuration; on failure every problem in it is reported, in file order.
+///
+/// Files and variables named by placeholders are read here, and nothing else outside the text.
 pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
-    let (tree, duplicates) =
+    let (mut tree, duplicates) =
         parse(text).map_err(|problem| Problems { errors: vec![problem], warnings: Vec::new() })?;
     let mut ctx = Context::default();
     ctx.errors = duplicates;
+    let mut values = Values::default();
+    let without_value = values.fill(&mut tree);
     if let Some(position) = tree.next_document() {
         ctx.note(position, "only the first document of a file is read; what follows has no effect");
     }
@@ -79,17 +90,36 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
         None => ctx.error(Position::START, EMPTY),
     }
     let Context { mut errors, mut warnings, .. } = ctx;
+    // A placeholder that stands for nothing is not what its key takes either.
+    errors.retain(|problem| without_value.iter().all(|other| other.position != problem.position));
+    errors.extend(without_value);
     warnings.sort_by_key(|warning| warning.problem.position);
     if options.strict {
         errors.extend(warnings.iter().map(|warning| warning.problem.clone()));
     }
     if errors.is_empty() {
-        return Ok(File { warnings, ..file });
+        return Ok(File { warnings, values, ..file });
     }
     errors.sort_by_key(|problem| problem.position);
     // A merge that names no mapping is met again wherever the mapping is looked at.
     errors.dedup();
     Err(Problems { errors, warnings })
+}
+
+/// Reads one heartbeat that was defined at run time, written as a service of the section `heartbeats`.
+///
+/// # Errors
+/// All problems of the text.
+pub fn read_service(text: &str) -> Result<Service, Problems> {
+    let (tree, duplicates) =
+        parse(text).map_err(|problem| Problems { errors: vec![problem], warnings: Vec::new() })?;
+    let mut ctx = Context::default();
+    ctx.errors = duplicates;
+    let service = tree.root().and_then(|root| section::decode_section(root, &mut ctx));
+    match service {
+        Some(service) if ctx.errors.is_empty() => Ok(service),
+        _ => Err(Problems { errors: ctx.errors, warnings: ctx.warnings }),
+    }
 }
 
 fn read_file<'t>(file: &mut File, root: Node<'t>, ctx: &mut Context<'t>) {
@@ -115,7 +145,13 @@ fn read_file<'t>(file: &mut File, root: Node<'t>, ctx: &mut Context<'t>) {
                 }
             }),
             Some("heartbeats") => {
-                ctx.within(Segment::Key("heartbeats"), |ctx| read_into(&mut file.heartbeats, value, ctx));
+                let mask = Mask::of(value);
+                ctx.masked(mask.clone(), |ctx| {
+                    ctx.within(Segment::Key("heartbeats"), |ctx| read_into(&mut file.heartbeats, value, ctx));
+                });
+                if let Some(heartbeats) = &mut file.heartbeats {
+                    heartbeats.mask = mask;
+                }
             }
             Some(name) => unknown_key(key.position(), name, &["modules", "heartbeats"], ctx),
             None => {}
@@ -126,6 +162,7 @@ fn read_file<'t>(file: &mut File, root: Node<'t>, ctx: &mut Context<'t>) {
 
 /// A probe after a miss needs its module.
 fn check_follow_ups(file: &File, ctx: &mut Context<'_>) {
+    let mask = file.heartbeats.as_ref().and_then(|heartbeats| heartbeats.mask.clone());
     let services = file.heartbeats.iter().flat_map(|heartbeats| heartbeats.services.values());
     for declared in services {
         let Some(probe) = &declared.definition.on_miss else { continue };
@@ -135,7 +172,7 @@ fn check_follow_ups(file: &File, ctx: &mut Context<'_>) {
                 declared.definition.key,
                 decode::quote(&probe.module)
             );
-            ctx.error(declared.probe_position, message);
+            ctx.masked(mask.clone(), |ctx| ctx.error(declared.probe_position, message));
         }
     }
 }

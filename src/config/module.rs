@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use super::decode::{Context, Decode, Segment, key_text, mapping, read_into, unknown_key};
 use super::duration::SignedDuration;
+use super::mask::Mask;
 use super::problem::Position;
 use super::section::Defaulted;
 use super::sections::dns::Dns;
@@ -48,6 +50,8 @@ pub struct Module {
     pub unusable: Option<Box<str>>,
     /// Whether the module was written without any content (`name:`).
     pub is_null: bool,
+    /// What must not be seen of the module in logs and answers; `None` without placeholders.
+    pub mask: Option<Arc<Mask>>,
 }
 
 /// Values of `prober:`.
@@ -105,6 +109,12 @@ impl fmt::Display for ProberKind {
 impl Module {
     /// Reads a module whose name stands at `at`.
     pub(super) fn read<'t>(at: Position, node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
+        let mask = Mask::of(node);
+        let module = ctx.masked(mask.clone(), |ctx| Self::read_masked(at, node, ctx))?;
+        Some(Self { mask, ..module })
+    }
+
+    fn read_masked<'t>(at: Position, node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
         if node.is_null() {
             let message = format!("{} is empty and cannot be probed with", ctx.path());
             ctx.breaks(at, message.clone());
@@ -190,6 +200,7 @@ impl Module {
     fn read_prober<'t>(&mut self, value: Node<'t>, ctx: &mut Context<'t>) {
         match value.text().filter(|name| ProberKind::from_name(name).is_none()) {
             Some(name) => {
+                let name = value.written().map_or(name, |written| &written.text);
                 let message = format!("{} must be {PROBERS}, got {name:?}", ctx.path());
                 ctx.breaks(value.position(), message.clone());
                 self.unusable.get_or_insert_with(|| message.into());
@@ -213,6 +224,14 @@ impl Module {
             _ => {}
         }
         module
+    }
+
+    /// A sentence about the module with placeholders for what they stand for.
+    pub fn redacted(&self, mut sentence: String) -> String {
+        if let Some(mask) = &self.mask {
+            mask.redact(&mut sentence);
+        }
+        sentence
     }
 
     /// The module with defaults filled in and secrets masked.
@@ -247,6 +266,12 @@ impl Emit for Module {
         false
     }
     fn emit(&self, out: &mut Emitter) {
+        out.masked(self.mask.as_ref(), |out| self.emit_masked(out));
+    }
+}
+
+impl Module {
+    fn emit_masked(&self, out: &mut Emitter) {
         out.block("{}", |out| {
             if self.is_null {
                 return;

@@ -241,7 +241,11 @@ impl Emit for ProxyUrl {
         false
     }
     fn emit(&self, out: &mut Emitter) {
-        out.string(&self.shown);
+        if self.shown.contains(MASK) {
+            out.partly_secret(&self.shown);
+        } else {
+            out.string(&self.shown);
+        }
     }
 }
 

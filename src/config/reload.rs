@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
-use super::LoadOptions;
 use super::differences::differences;
+use super::{Heartbeats, LoadOptions, Values};
 use crate::logging;
 use crate::metrics::own::{ModuleCounters, Own};
 use crate::probers::{self, Module};
@@ -22,9 +22,12 @@ use crate::probers::{self, Module};
 pub struct Snapshot {
     /// By name.
     pub modules: BTreeMap<String, Loaded>,
+    /// What reports in; `None` without the section.
+    pub heartbeats: Option<Arc<Heartbeats>>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
     warnings: Vec<String>,
+    values: Values,
 }
 
 /// A module that can be probed with.
@@ -67,6 +70,8 @@ pub struct Live {
     current: RwLock<Arc<Snapshot>>,
     /// The text of the last successful load; its lock makes loads take turns.
     text: Mutex<Text>,
+    /// Why the values of placeholders cannot be read again, if they cannot.
+    stale: Mutex<Option<LoadError>>,
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -92,6 +97,7 @@ impl Live {
             own,
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
+            stale: Mutex::default(),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
@@ -112,11 +118,27 @@ impl Live {
     /// # Errors
     /// All problems of the file, which are logged already; the old configuration stays in force.
     pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
+        let result = self.in_turn(Self::reload_now).await;
+        self.triggered.notify_waiters();
+        result
+    }
+
+    /// Loads the text in force again if a file that its placeholders name has changed.
+    ///
+    /// # Errors
+    /// As [`Live::reload`]; logged only when they are new.
+    pub async fn refresh(self: &Arc<Self>) -> Result<(), LoadError> {
+        if !self.snapshot().values.has_files() {
+            return Ok(());
+        }
+        self.in_turn(Self::refresh_now).await
+    }
+
+    async fn in_turn(self: &Arc<Self>, load: fn(&Self) -> Result<(), LoadError>) -> Result<(), LoadError> {
         let _turn = self.queue.lock().await;
         let live = Arc::clone(self);
         // A large configuration takes a while, and running probes must not notice.
-        let result = tokio::task::spawn_blocking(move || live.reload_now()).await;
-        self.triggered.notify_waiters();
+        let result = tokio::task::spawn_blocking(move || load(&live)).await;
         result.unwrap_or_else(|_| {
             self.own.config.failed();
             Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
@@ -145,12 +167,13 @@ impl Live {
     fn reload_now(&self) -> Result<(), LoadError> {
         let mut last = self.text.lock().unwrap_or_else(PoisonError::into_inner);
         let loaded = self.source.read(last.is_built_in).and_then(|text| {
-            if text == *last {
+            if text == *last && self.snapshot().values.are_current() {
                 return Ok(None);
             }
             let snapshot = compile(self.source.name(text.is_built_in), &text.text, self.strict, &self.own)?;
             Ok(Some((text, snapshot)))
         });
+        *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = None;
         match loaded {
             Ok(None) => {
                 debug!("Configuration is unchanged");
@@ -158,10 +181,8 @@ impl Live {
                 self.own.config.succeeded(SystemTime::now(), warnings);
             }
             Ok(Some((text, snapshot))) => {
-                let warnings = snapshot.warnings.len();
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
                 *last = text;
-                self.own.config.succeeded(SystemTime::now(), warnings);
+                self.replace(snapshot);
                 info!("Reloaded config file");
                 self.log_warnings();
             }
@@ -172,6 +193,41 @@ impl Live {
             }
         }
         Ok(())
+    }
+
+    fn refresh_now(&self) -> Result<(), LoadError> {
+        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let (snapshot, name) = (self.snapshot(), self.source.name(text.is_built_in));
+        if snapshot.values.are_current() {
+            if stale.take().is_some() {
+                self.own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+            }
+            return Ok(());
+        }
+        match compile(name, &text.text, self.strict, &self.own) {
+            Ok(snapshot) => {
+                *stale = None;
+                self.replace(snapshot);
+                info!("Reloaded config file with changed values of its placeholders");
+                self.log_warnings();
+                Ok(())
+            }
+            Err(problems) => {
+                self.own.config.failed();
+                if stale.as_ref() != Some(&problems) {
+                    problems.log("Error reloading config with changed values of its placeholders");
+                    *stale = Some(problems.clone());
+                }
+                Err(problems)
+            }
+        }
+    }
+
+    fn replace(&self, snapshot: Snapshot) {
+        let warnings = snapshot.warnings.len();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        self.own.config.succeeded(SystemTime::now(), warnings);
     }
 }
 
@@ -228,10 +284,12 @@ fn read(path: &Path) -> io::Result<String> {
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
-    let file = super::load(text, &LoadOptions { strict })
+    let mut file = super::load(text, &LoadOptions { strict })
         .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
     let yaml = file.to_yaml();
+    let values = file.values.clone();
     let mut warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{name}:{warning}")).collect();
+    let heartbeats = file.heartbeats.take().map(Arc::from);
     let modules = probers::compile_all(file);
     let mut broken = Vec::new();
     for module in modules.values() {
@@ -248,7 +306,7 @@ fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot
         let counters = counters.remove(name.as_str()).unwrap_or_default();
         (name.clone(), Loaded { module: Arc::clone(module), counters })
     });
-    Ok(Snapshot { modules: modules.collect(), yaml, warnings })
+    Ok(Snapshot { modules: modules.collect(), heartbeats, yaml, warnings, values })
 }
 
 #[cfg(test)]

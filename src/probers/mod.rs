@@ -9,7 +9,7 @@ mod icmp;
 mod stream;
 mod target;
 mod tcp;
-mod tls_client;
+pub(crate) mod tls_client;
 mod tls_handshake;
 mod tls_report;
 mod unix;
@@ -71,8 +71,6 @@ macro_rules! probers {
             fn compile(kind: ProberKind, module: &config::Module) -> Result<Self, String> {
                 match kind {
                     $(ProberKind::$kind => <$prober as Prober>::compile(module).map(|p| Self::$kind(Box::new(p))),)+
-                    #[allow(unreachable_patterns, reason = "reachable only while a kind has no prober")]
-                    other => Err(format!("the {} prober is not part of this version", other.name())),
                 }
             }
 
@@ -84,8 +82,6 @@ macro_rules! probers {
             ) -> Result<(), ProbeError> {
                 match kind {
                     $(ProberKind::$kind => Box::pin(<$prober as Prober>::decline(module, run, report)).await,)+
-                    #[allow(unreachable_patterns, reason = "reachable only while a kind has no prober")]
-                    _ => Ok(()),
                 }
             }
 
@@ -137,6 +133,7 @@ impl Module {
             (Some(kind), None) => AnyProber::compile(kind, &written),
             (None, None) => Err("the module is empty".to_owned()),
         };
+        let prober = prober.map_err(|why| written.redacted(why));
         Self { name, written, prober }
     }
 
@@ -162,11 +159,7 @@ impl Module {
 
     /// The prober, or the error every probe of this module ends with.
     pub fn runnable(&self) -> Result<&AnyProber, ProbeError> {
-        self.prober.as_ref().map_err(|why| {
-            let reason =
-                if why.contains("not part of this version") { Reason::Unsupported } else { Reason::Config };
-            ProbeError::new(Phase::Prepare, reason, why.as_str())
-        })
+        self.prober.as_ref().map_err(|why| ProbeError::new(Phase::Prepare, Reason::Config, why.as_str()))
     }
 }
 

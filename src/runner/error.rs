@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use crate::config::mask::Mask;
+
 macro_rules! closed_set {
     ($(#[$doc:meta])* $name:ident { $($variant:ident = $text:literal $help:literal,)+ }) => {
         $(#[$doc])*
@@ -101,7 +103,12 @@ closed_set! {
         Mismatch = "mismatch" "the peer's answer does not match what is expected",
         Rcode = "rcode" "the DNS response code is not among the valid ones",
         Record = "record" "a DNS record check failed",
-        Unsupported = "unsupported" "this version cannot run the module's prober",
+        Missed = "missed" "the heartbeat has been silent for too long",
+        Overrun = "overrun" "a run of the heartbeat's job takes too long",
+        Failed = "failed" "the heartbeat's job reported a failure",
+        Data = "data" "the last check-in of the heartbeat carried data, which counts as a failure",
+        NeverSeen = "never_seen" "the heartbeat has never reported",
+        Unsupported = "unsupported" "the prober needs something that this operating system does not have",
     }
 }
 
@@ -150,6 +157,13 @@ impl ProbeError {
             _ => Reason::Io,
         };
         Self::new(phase, reason, format!("{phase} failed for {peer}")).caused_by(source)
+    }
+
+    /// The error with its whole chain in one sentence, without what `mask` hides.
+    pub fn masked(self, mask: &Mask) -> Self {
+        let mut message = self.chain();
+        mask.redact(&mut message);
+        Self::new(self.phase, self.reason, message)
     }
 
     /// The sentence and everything that caused it, joined by colons.

@@ -76,7 +76,8 @@ pub struct Request<'a> {
 
 /// Runs one probe to its end or to its deadline.
 pub async fn run(request: Request<'_>, net: &Net) -> Outcome {
-    let mut report = Report::new(request.log_level);
+    let mask = &request.module.written.mask;
+    let mut report = Report::new(request.log_level).masked(mask.clone());
     report.log(Level::Debug, "Beginning probe", || {
         let prober = request.module.written.prober.map_or("", |kind| kind.name());
         vec![("prober", prober.to_owned()), ("timeout_seconds", request.timeout.as_secs_f64().to_string())]
@@ -90,7 +91,11 @@ pub async fn run(request: Request<'_>, net: &Net) -> Outcome {
         .unwrap_or_else(|_| Err(ProbeError::deadline(report.phase())));
     let duration = started.elapsed();
     report.end();
-    finish(report, result.err(), duration, request.timeout)
+    let failure = result.err().map(|error| match mask {
+        Some(mask) => error.masked(mask),
+        None => error,
+    });
+    finish(report, failure, duration, request.timeout)
 }
 
 fn finish(mut report: Report, failure: Option<ProbeError>, duration: Duration, timeout: Duration) -> Outcome {

@@ -2,9 +2,11 @@
 //!
 //! It lives outside the prober's future, so a deadline that drops the future loses nothing.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::error::Phase;
+use crate::config::mask::Mask;
 use crate::logging::Level;
 use crate::metrics::Samples;
 
@@ -41,6 +43,7 @@ pub struct Report {
     events: Vec<Event>,
     log_level: Level,
     step: Option<usize>,
+    mask: Option<Arc<Mask>>,
     started: Instant,
     started_at: SystemTime,
 }
@@ -54,9 +57,15 @@ impl Report {
             events: Vec::new(),
             log_level,
             step: None,
+            mask: None,
             started: Instant::now(),
             started_at: SystemTime::now(),
         }
+    }
+
+    /// The report, with log lines that hide what `mask` hides.
+    pub fn masked(self, mask: Option<Arc<Mask>>) -> Self {
+        Self { mask, ..self }
     }
 
     /// Monotonic start of the probe.
@@ -137,6 +146,9 @@ impl Report {
         if level >= self.log_level && self.events.len() < MAX_EVENTS {
             let mut fields = fields();
             for (_, value) in &mut fields {
+                if let Some(mask) = &self.mask {
+                    mask.redact(value);
+                }
                 crate::logging::clip(value, MAX_FIELD_BYTES);
             }
             self.events.push(Event { offset: self.started.elapsed(), level, message, fields });

@@ -4,8 +4,9 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Server, debug, query};
+use super::{Server, debug, heartbeats, query};
 use crate::metrics::own::IcmpCounters;
+use crate::metrics::text::Writer;
 use crate::ui;
 
 /// `/metrics`: what this process counts about itself.
@@ -14,7 +15,12 @@ pub fn metrics(server: &Server, request: &Parts) -> Reply {
     let icmp = server.net.icmp.stats();
     let icmp = IcmpCounters { dropped: icmp.replies_dropped, unmatched: icmp.replies_unmatched };
     let reply = reply::exposition(&request.headers, |out, exposition| {
-        server.own.write(out, exposition, &server.net.dials, icmp);
+        let mut writer = Writer::new(out, exposition.syntax, exposition.escaping);
+        server.own.write(&mut writer, &server.net.dials, icmp);
+        if let Some(service) = &server.heartbeats {
+            heartbeats::write_own(&mut writer, service);
+        }
+        writer.finish();
     });
     drop(in_flight);
     server.own.scrapes.answered.add();

@@ -2,12 +2,13 @@
 
 pub mod accept;
 mod admin;
-mod api;
+pub mod api;
 mod client;
 mod connection;
 mod debug;
 pub mod external_url;
 mod gzip;
+mod heartbeats;
 pub mod listen;
 mod outcomes;
 mod probe;
@@ -23,6 +24,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use crate::config::reload::Live;
+use crate::heartbeat::Service;
 use crate::logging::{Format, Level};
 use crate::metrics::own::Own;
 use crate::net::Net;
@@ -39,7 +41,9 @@ pub struct Server {
     /// The configuration in force.
     pub live: Arc<Live>,
     /// What probes share.
-    pub net: Net,
+    pub net: Arc<Net>,
+    /// What reports in; `None` without the section in the configuration.
+    pub heartbeats: Option<Arc<Service>>,
     /// The last probes.
     pub history: History,
     /// What this process counts about itself.
@@ -90,6 +94,9 @@ impl Server {
             "probe" => probe::answer(self, request).await,
             "metrics" => admin::metrics(self, request),
             "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
+            "heartbeats/metrics" => heartbeats::metrics(self, request).await,
+            "sd/heartbeats" => heartbeats::discover(self, request),
+            "api/v1/heartbeats" => heartbeats::list(self, request),
             "logs" => admin::logs(self, request),
             "api/v1/probe" => api::probe(self, request).await,
             "api/v1/history" => api::history(self, request),

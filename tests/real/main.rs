@@ -5,6 +5,7 @@
 
 mod caddy; //      HTTP/3
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
+mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip

@@ -5,7 +5,7 @@ use crate::config::bytes::Bytes;
 use crate::config::decode::{Context, Segment, quote};
 use crate::config::section::section;
 use crate::config::yaml::emit::{Emit, Emitter};
-use crate::config::yaml::tree::Mapping;
+use crate::config::yaml::tree::{Mapping, Node};
 use crate::regex::GoRegex;
 
 section! {
@@ -39,6 +39,7 @@ section! {
 
 impl DialogueStep {
     fn validate<'t>(&mut self, written: &Mapping<'t>, ctx: &mut Context<'t>) {
+        self.protect_dollars(written);
         if self.expect.is_some() && !self.expect_bytes.is_empty() {
             ctx.error_here(
                 written.position_of("expect_bytes"),
@@ -75,6 +76,25 @@ impl DialogueStep {
                 ctx.breaks(at, format!("{path} repeats the label {shown}"));
             } else if mangled != *name {
                 ctx.note(at, format!("{path} is exposed as {mangled}, got {shown}"));
+            }
+        }
+    }
+
+    /// What placeholders stand for is no template, even where it stands in one.
+    fn protect_dollars(&mut self, written: &Mapping<'_>) {
+        if self.expect.is_none() {
+            return;
+        }
+        let protected = |node: Node<'_>| Some(node.written()?.with(|value| value.replace('$', "$$")));
+        if let Some(send) = written.get("send").and_then(protected) {
+            self.send = send.as_str().into();
+        }
+        let labels = written.get("labels").and_then(Node::items).into_iter().flatten();
+        let labels = labels.filter(|node| !node.is_null());
+        for (label, node) in self.labels.iter_mut().flatten().zip(labels) {
+            let value = node.mapping(&mut Vec::new()).and_then(|label| label.get("value"));
+            if let Some(value) = value.and_then(protected) {
+                label.value = value;
             }
         }
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::address::{self, IpPreference};
 use super::tls::TlsConfig;
-use crate::config::decode::{Context, Decode, quote};
+use crate::config::decode::{Context, Decode, fault, quote};
 use crate::config::dns_names;
 use crate::config::section::{Defaulted, section};
 use crate::config::yaml::emit::{Emit, Emitter};
@@ -189,8 +189,8 @@ impl Decode for Pattern {
             Ok(regex) => Self::Valid(regex),
             Err(error) => {
                 let path = ctx.path();
-                let shown = quote(&text);
-                let message = format!("{path} must be a regular expression, got {shown}: {error}");
+                let fault = fault(node, &text, error);
+                let message = format!("{path} must be a regular expression, got {fault}");
                 ctx.note(node.position(), message);
                 Self::Invalid(text.into())
             }

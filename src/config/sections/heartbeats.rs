@@ -1,6 +1,7 @@
 //! `heartbeats`: what reports in, when, and what proves who it is.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use chrono::TimeDelta;
 use chrono_tz::Tz;
@@ -10,6 +11,7 @@ use super::{at_most_one, is_written, note_unused};
 use crate::config::decode::{Context, Decode, Segment, key_text, mapping, quote, read_into, unknown_key};
 use crate::config::duration::SignedDuration;
 use crate::config::map::Map;
+use crate::config::mask::Mask;
 use crate::config::problem::Position;
 use crate::config::secret::Secret;
 use crate::config::section::{Defaulted, decode_section, section};
@@ -33,6 +35,8 @@ pub struct Heartbeats {
     pub provision: Option<Box<Provision>>,
     /// What is declared in the file, by key.
     pub services: BTreeMap<Key, Declared>,
+    /// What must not be seen of them in logs and answers.
+    pub mask: Option<Arc<Mask>>,
 }
 
 /// One heartbeat of the file.
@@ -223,12 +227,14 @@ impl Emit for Heartbeats {
         *self == Self::default()
     }
     fn emit(&self, out: &mut Emitter) {
-        out.block("{}", |out| {
-            out.entry("store", &self.store);
-            out.field("ping_key", &self.ping_key);
-            out.field("users", &self.users);
-            out.field("provision", &self.provision);
-            out.entry("services", &Services(&self.services));
+        out.masked(self.mask.as_ref(), |out| {
+            out.block("{}", |out| {
+                out.entry("store", &self.store);
+                out.field("ping_key", &self.ping_key);
+                out.field("users", &self.users);
+                out.field("provision", &self.provision);
+                out.entry("services", &Services(&self.services));
+            });
         });
     }
 }
@@ -362,6 +368,11 @@ impl Declared {
                 None
             }
             Err((key, why)) => {
+                let why = match written.get(key).and_then(Node::written) {
+                    // The sentence may repeat any part of the value.
+                    Some(written) => format!("cannot be {}, whose value is not shown", quote(&written.text)),
+                    None => why,
+                };
                 let message = format!("{} {why}", ctx.key(key));
                 ctx.error(written.position_of(key), message);
                 None

@@ -1,10 +1,13 @@
 //! Values to block-style YAML text.
 
 use std::fmt::Display;
+use std::sync::Arc;
 
 use data_encoding::BASE64;
 
 use super::scalar::{self, Resolved};
+use crate::config::mask::{self, Mask};
+use crate::config::secret::MASK;
 
 /// A value that can be written; empty ones are left out of mappings.
 pub trait Emit {
@@ -27,6 +30,11 @@ pub struct Emitter {
     step: usize,
     indent: usize,
     after: After,
+    /// What must not be written, and where this is, counted from where the mask begins.
+    mask: Option<Arc<Mask>>,
+    path: String,
+    /// Items of the list so far.
+    items: usize,
 }
 
 /// What the text ends with.
@@ -40,12 +48,27 @@ enum After {
 impl Emitter {
     /// An empty document, indented by `step` columns per level.
     pub fn new(step: usize) -> Self {
-        Self { text: String::new(), step, indent: 0, after: After::Line }
+        Self {
+            text: String::new(),
+            step,
+            indent: 0,
+            after: After::Line,
+            mask: None,
+            path: String::new(),
+            items: 0,
+        }
     }
 
     /// The finished text.
     pub fn finish(self) -> String {
         self.text
+    }
+
+    /// Writes what `fill` writes, with placeholders for what they stand for.
+    pub fn masked(&mut self, mask: Option<&Arc<Mask>>, fill: impl FnOnce(&mut Self)) {
+        let outer = (std::mem::replace(&mut self.mask, mask.cloned()), std::mem::take(&mut self.path));
+        fill(self);
+        (self.mask, self.path) = outer;
     }
 
     /// Writes `key: value` unless the value is empty.
@@ -58,11 +81,10 @@ impl Emitter {
     /// Writes `key: value` whatever the value.
     pub fn entry(&mut self, key: &str, value: &dyn Emit) {
         self.begin_line();
-        let key = quoted(key);
-        self.text.push_str(&key);
+        self.text.push_str(&quoted(key));
         self.text.push(':');
         self.after = After::Key;
-        value.emit(self);
+        self.below(value, |path| mask::push_key(path, key));
     }
 
     /// Writes `- value`.
@@ -70,12 +92,25 @@ impl Emitter {
         self.begin_line();
         self.text.push('-');
         self.after = After::Dash;
+        let index = self.items;
+        self.items += 1;
+        self.below(value, |path| mask::push_index(path, index));
+    }
+
+    fn below(&mut self, value: &dyn Emit, push: impl FnOnce(&mut String)) {
+        if self.mask.is_none() {
+            return value.emit(self);
+        }
+        let length = self.path.len();
+        push(&mut self.path);
         value.emit(self);
+        self.path.truncate(length);
     }
 
     /// Writes a mapping or a list: `fill` adds its entries. `empty` stands for one without any.
     pub fn block(&mut self, empty: &str, fill: impl FnOnce(&mut Self)) {
         let (before, indent, after) = (self.text.len(), self.indent, self.after);
+        let items = std::mem::take(&mut self.items);
         match after {
             After::Line => {}
             After::Key => {
@@ -91,7 +126,7 @@ impl Emitter {
         }
         let start = self.text.len();
         fill(self);
-        self.indent = indent;
+        (self.indent, self.items) = (indent, items);
         if self.text.len() == start {
             self.text.truncate(before);
             self.after = after;
@@ -101,17 +136,43 @@ impl Emitter {
 
     /// Writes a scalar that needs no quotes.
     pub fn plain(&mut self, value: &dyn Display) {
-        if self.after != After::Line {
-            self.text.push(' ');
+        let value = value.to_string();
+        match self.written().filter(|_| value != MASK) {
+            Some(written) => self.scalar(&written),
+            None => self.scalar(&value),
         }
-        self.text.push_str(&value.to_string());
-        self.text.push('\n');
-        self.after = After::Line;
     }
 
     /// Writes text, quoted when it could be read as something else.
     pub fn string(&mut self, value: &str) {
-        self.plain(&quoted(value));
+        // Also where it has come from another place, such as a key with an older name.
+        let elsewhere = || Some(quoted(self.mask.as_ref()?.written_for(value)?));
+        match self.written().or_else(elsewhere) {
+            Some(written) => self.scalar(&written),
+            None => self.scalar(&quoted(value)),
+        }
+    }
+
+    /// Writes text in which a secret part is masked already: the file has that part, too.
+    pub fn partly_secret(&mut self, shown: &str) {
+        match self.written() {
+            Some(_) => self.scalar(MASK),
+            None => self.scalar(&quoted(shown)),
+        }
+    }
+
+    /// What the file has here, if there are placeholders in it.
+    fn written(&self) -> Option<String> {
+        Some(quoted(self.mask.as_ref()?.written_at(&self.path)?))
+    }
+
+    fn scalar(&mut self, text: &str) {
+        if self.after != After::Line {
+            self.text.push(' ');
+        }
+        self.text.push_str(text);
+        self.text.push('\n');
+        self.after = After::Line;
     }
 
     /// Writes bytes: as text if they are UTF-8, otherwise as `!!binary`.

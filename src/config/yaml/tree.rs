@@ -1,9 +1,10 @@
 //! A document as a tree of nodes that remember where they stand; merge keys are applied here.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::scalar::{self, Resolved};
+use crate::config::placeholder::Written;
 use crate::config::problem::{Position, Problem};
 
 /// Index of a node in its tree.
@@ -18,6 +19,8 @@ pub struct Tree<'a> {
     pub(super) root: Option<NodeId>,
     /// Where a second document begins, if one with content follows.
     pub(super) next_document: Option<Position>,
+    /// Scalars that had placeholders in.
+    pub(super) written: HashMap<NodeId, Written>,
 }
 
 #[derive(Debug)]
@@ -59,6 +62,9 @@ pub(super) enum ScalarKind {
     Tagged,
     /// `!!binary`
     Binary,
+    /// Made from placeholders: implicit rules, even if quoted, since `{` needs quotes in places;
+    /// but never null, whatever a variable holds.
+    Made,
 }
 
 /// A node of a tree; cheap to copy.
@@ -90,6 +96,44 @@ impl<'a> Tree<'a> {
     /// Where the first of the documents begins that are not read; one without content does not count.
     pub fn next_document(&self) -> Option<Position> {
         self.next_document
+    }
+
+    /// Offers every scalar that `is_wanted` to `replace`, but for keys and `!!binary`; what it
+    /// returns takes the scalar's place.
+    pub fn replace_values(
+        &mut self,
+        is_wanted: impl Fn(&str) -> bool,
+        mut replace: impl FnMut(&str, Position) -> Option<Written>,
+    ) {
+        let ids = (0..).zip(&self.nodes);
+        let wanted: Vec<NodeId> = ids
+            .filter(|(_, entry)| match &entry.content {
+                Content::Scalar { kind: ScalarKind::Binary, .. } => false,
+                Content::Scalar { text, .. } => is_wanted(text),
+                _ => false,
+            })
+            .map(|(id, _)| id)
+            .collect();
+        if wanted.is_empty() {
+            return;
+        }
+        let mut keys: HashSet<NodeId> = HashSet::new();
+        for entry in &self.nodes {
+            if let Content::Mapping { first, length, .. } = entry.content {
+                let (first, length) = (first as usize, length as usize);
+                keys.extend(self.children[first..first + length].iter().step_by(2));
+            }
+        }
+        for id in wanted.into_iter().filter(|id| !keys.contains(id)) {
+            let entry = &mut self.nodes[id as usize];
+            if let Content::Scalar { text, kind } = &mut entry.content
+                && let Some(written) = replace(text, entry.position)
+            {
+                *text = Cow::Owned(written.value());
+                *kind = ScalarKind::Made;
+                self.written.insert(id, written);
+            }
+        }
     }
 
     /// The document's one value.
@@ -124,13 +168,27 @@ impl<'t> Node<'t> {
             Content::Scalar { text, kind } => NodeKind::Scalar(match kind {
                 ScalarKind::Plain | ScalarKind::Tagged => scalar::resolve(text),
                 ScalarKind::Text | ScalarKind::Binary => Resolved::Text,
+                ScalarKind::Made => match scalar::resolve(text) {
+                    Resolved::Null => Resolved::Text,
+                    resolved => resolved,
+                },
             }),
             Content::Sequence { .. } => NodeKind::Sequence,
             Content::Mapping { .. } | Content::Open => NodeKind::Mapping,
         }
     }
 
-    /// A scalar's text as written, without quotes and before any decoding.
+    /// What the file has where placeholders have been replaced.
+    pub fn written(self) -> Option<&'t Written> {
+        self.tree.written.get(&self.id)
+    }
+
+    /// Whether the whole tree has values made from placeholders.
+    pub fn has_written(self) -> bool {
+        !self.tree.written.is_empty()
+    }
+
+    /// A scalar's text without quotes, before any decoding; placeholders have been replaced.
     pub fn text(self) -> Option<&'t str> {
         match &self.entry().content {
             Content::Scalar { text, .. } => Some(text),

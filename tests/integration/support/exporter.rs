@@ -44,7 +44,8 @@ pub fn run(dir: &Dir, args: &[&str]) -> Output {
     command(dir, args).stdin(Stdio::null()).output().unwrap()
 }
 
-fn command(dir: &Dir, args: &[&str]) -> Command {
+/// The binary in `dir` with these arguments.
+pub fn command(dir: &Dir, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_heartbeat_exporter"));
     command.args(args).current_dir(dir.path()).env("TZ", "UTC");
     command
@@ -77,6 +78,11 @@ impl Exporter {
     /// Starts in `dir` with exactly these arguments.
     pub fn start_in(dir: Dir, args: &[&str]) -> Self {
         let mut command = command(&dir, args);
+        Self::start_listening(dir, &mut command)
+    }
+
+    /// Starts a command that says where it listens.
+    pub fn start_listening(dir: Dir, command: &mut Command) -> Self {
         let mut exporter = Self::start_with(dir, command.stdin(Stdio::null()));
         let line = exporter.wait_for_log("Listening on");
         let address = line.split("address").nth(1).unwrap().trim_matches(['=', '"', ':', '}']);
