@@ -11,6 +11,7 @@ mod gzip;
 mod heartbeats;
 pub mod listen;
 mod outcomes;
+mod pages;
 mod probe;
 mod probe_log;
 mod query;
@@ -103,8 +104,15 @@ impl Server {
             "-/reload" => admin::reload(self, request).await,
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
-            "" => admin::index(self),
-            _ => reply::not_found(),
+            "" => pages::start(self, request),
+            "configuration" => pages::configuration(self, request),
+            "probes/run" => pages::run(self, request).await,
+            "style.css" => pages::style(),
+            "icon.svg" => pages::icon(),
+            _ => match page.strip_prefix("probes/") {
+                Some(id) if !id.contains('/') => pages::probe(self, id),
+                _ => reply::not_found(),
+            },
         }
     }
 

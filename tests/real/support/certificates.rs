@@ -1,7 +1,9 @@
 //! A certificate authority as PEM files, made for each test.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -47,13 +49,27 @@ impl Authority {
 
     /// Issues a certificate for names and addresses, good for servers and clients.
     pub fn issue(&self, common_name: &str, names: &[&str]) -> Pair {
+        self.sign(common_name, names, |params| {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2040, 1, 1);
+        })
+    }
+
+    /// The same with another time of validity.
+    pub fn issue_for(&self, common_name: &str, names: &[&str], validity: Range<SystemTime>) -> Pair {
+        self.sign(common_name, names, |params| {
+            params.not_before = validity.start.into();
+            params.not_after = validity.end.into();
+        })
+    }
+
+    fn sign(&self, common_name: &str, names: &[&str], validity: impl Fn(&mut CertificateParams)) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name.push(DnType::CommonName, common_name);
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2040, 1, 1);
+        validity(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let path = |kind| self.dir.join(format!("{common_name}.{kind}.pem"));
