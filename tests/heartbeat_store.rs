@@ -39,7 +39,9 @@ fn main() -> ExitCode {
                     println!("test {name} ... ok");
                 }
             };
-            run("r4_what_is_acknowledged_survives_sigkill", &|| sigkill(if is_long { 200 } else { 10 }));
+            run("r4_what_is_acknowledged_survives_sigkill", &|| {
+                r4_what_is_acknowledged_survives_sigkill(if is_long { 200 } else { 10 })
+            });
             run("a_file_that_may_not_grow_is_an_error_until_it_may", &file_size_limit);
             if is_long {
                 run("a_full_disk_is_an_error_until_there_is_room", &full_disk);
@@ -107,7 +109,7 @@ fn counts(recovered: &Recovered) -> HashMap<String, u64> {
     recovered.records.iter().map(|(key, value)| (key.to_string(), parse(value))).collect()
 }
 
-fn sigkill(rounds: usize) {
+fn r4_what_is_acknowledged_survives_sigkill(rounds: usize) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
     let runtime = runtime();

@@ -4,7 +4,7 @@
 #   tests/install-real-parts.sh
 #
 # Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2,
-# chromium, and aiosmtpd, gRPC, websockets, venv and YAML for Python. No service is started.
+# chromium, protoc, and aiosmtpd, gRPC, websockets, venv and YAML for Python. No service is started.
 # Unpacks, without installing: Prometheus 2 (Debian 12) and Prometheus 3 (Debian unstable), each with promtool and the
 # Alertmanager of its release, etcd (Debian unstable), and the schema of Grafana's dashboards (PyPI), below
 # target/real-parts. Needs root or sudo and the network, unless everything is there already.
@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 parts=${CARGO_TARGET_DIR:-target}/real-parts
 packages=(nginx caddy unbound curl tinyproxy microsocks redis-server openssl iproute2 util-linux chromium
-  fonts-dejavu-core
+  fonts-dejavu-core protobuf-compiler protobuf-compiler-grpc
   python3-aiosmtpd python3-grpcio python3-websockets python3-venv python3-yaml)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 policy=/usr/sbin/policy-rc.d
@@ -39,7 +39,8 @@ as_root() {
 # Prints what the tests would miss, one name per line.
 missing_programs() {
   local path=$PATH:/usr/sbin:/sbin program
-  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl chromium ip unshare nsenter; do
+  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl chromium ip unshare nsenter \
+    protoc grpc_python_plugin; do
     PATH=$path command -v "$program" >/dev/null || echo "$program"
   done
   /usr/bin/python3 -c 'import aiosmtpd.smtp' 2>/dev/null || echo python3-aiosmtpd

@@ -13,7 +13,7 @@ use crate::heartbeat::state::{self, Status};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Declared {
     /// What is expected.
-    pub definition: Definition,
+    pub definition: Arc<Definition>,
     /// For URLs of healthchecks.io.
     pub uuid: Option<TokenHash>,
     /// For `/api/pings/`.
@@ -24,15 +24,15 @@ pub struct Declared {
 
 impl Declared {
     /// A heartbeat that is found by its name only.
-    pub fn new(definition: Definition) -> Self {
-        Self { definition, uuid: None, id: None, token: None }
+    pub fn new(definition: impl Into<Arc<Definition>>) -> Self {
+        Self { definition: definition.into(), uuid: None, id: None, token: None }
     }
 
     /// A heartbeat that is found by what was written about it, too.
-    pub fn written(definition: Definition, written: &Service) -> Self {
+    pub fn written(definition: impl Into<Arc<Definition>>, written: &Service) -> Self {
         let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
         Self {
-            definition,
+            definition: definition.into(),
             uuid: some(written.uuid.expose()).map(|uuid| TokenHash::of_uuid(&uuid)),
             id: some(&written.id),
             token: some(written.token.expose()).map(|token| TokenHash::of(&token)),

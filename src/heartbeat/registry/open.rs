@@ -19,7 +19,8 @@ use crate::heartbeat::store::{Entry, Recovered};
 /// What the configuration says; a reload replaces it.
 #[derive(Debug, Default)]
 pub struct Settings {
-    /// Heartbeats of the file. Of several with the same name, uuid, id or token the last one counts.
+    /// Heartbeats of the file, until the registry takes them. Of several with the same name, uuid, id or token
+    /// the last one counts.
     pub declared: Vec<Declared>,
     /// Ping key of slug URLs; `None` switches them off.
     pub ping_key: Option<TokenHash>,
@@ -35,7 +36,7 @@ impl Settings {
     /// What the section says.
     pub fn new(section: &Heartbeats, receiver: String) -> Self {
         let declared = section.services.values();
-        let declared = declared.map(|one| Declared::written(one.definition.clone(), &one.written));
+        let declared = declared.map(|one| Declared::written(Arc::clone(&one.definition), &one.written));
         Self {
             declared: declared.collect(),
             ping_key: Some(&section.ping_key)
@@ -83,7 +84,7 @@ impl Registry {
     /// What in the store cannot be read is left alone and logged. The receiver gets heartbeats that were
     /// missed and whose definition names a follow-up probe.
     pub fn open(
-        settings: Settings,
+        mut settings: Settings,
         parse: Parse,
         keep: Arc<dyn Keep>,
         recovered: Recovered,
@@ -113,9 +114,9 @@ impl Registry {
         let newest = records.values().map(last_sign).max();
         {
             let mut index = registry.index_mut();
-            for declared in &settings.declared {
+            for declared in std::mem::take(&mut settings.declared) {
                 let heartbeat = registry.revive(declared, Origin::File, &mut records, now.wall);
-                index.insert(&heartbeat, declared);
+                index.insert(&heartbeat, &heartbeat.declared());
             }
             for (key, declared, origin) in registry.read_definitions(&settings, recovered.definitions) {
                 if let Some(heartbeat) = index.by_key.get(&key) {
@@ -126,8 +127,8 @@ impl Registry {
                     warn!(heartbeat = %key, "Not defined: another heartbeat has its {what}");
                     continue;
                 }
-                let heartbeat = registry.revive(&declared, origin, &mut records, now.wall);
-                index.insert(&heartbeat, &declared);
+                let heartbeat = registry.revive(declared, origin, &mut records, now.wall);
+                index.insert(&heartbeat, &heartbeat.declared());
             }
             index.ping_key = settings.ping_key;
         }
@@ -140,11 +141,11 @@ impl Registry {
     }
 
     /// Takes a new configuration. Heartbeats keep their records; those that nothing defines any more are gone.
-    pub fn reload(&self, settings: Settings) {
+    pub fn reload(&self, mut settings: Settings) {
         let now = self.now();
         let mut index = self.index_mut();
         let mut old = std::mem::take(&mut *index);
-        for declared in &settings.declared {
+        for declared in std::mem::take(&mut settings.declared) {
             let key = &declared.definition.key;
             let heartbeat = match old.by_key.remove(key) {
                 Some(heartbeat) => {
@@ -153,18 +154,18 @@ impl Registry {
                         cell.beneath = Some((Arc::clone(&cell.declared), cell.origin));
                     }
                     cell.origin = Origin::File;
-                    self.redefine(&heartbeat, &mut cell, declared, now);
+                    self.redefine(&heartbeat, &mut cell, &declared, now);
                     drop(cell);
                     heartbeat
                 }
                 None => {
                     let record = Record::new(now);
-                    let heartbeat = Arc::new(Heartbeat::new(declared.clone(), Origin::File, record));
+                    let heartbeat = Arc::new(Heartbeat::new(declared, Origin::File, record));
                     self.inner.mark_dirty(&heartbeat, &mut heartbeat.lock());
                     heartbeat
                 }
             };
-            index.insert(&heartbeat, declared);
+            index.insert(&heartbeat, &heartbeat.declared());
         }
         for heartbeat in old.by_key.into_values() {
             let mut cell = heartbeat.lock();
@@ -195,7 +196,7 @@ impl Registry {
     /// A heartbeat with the record it had, or a new one that is to be kept.
     fn revive(
         &self,
-        declared: &Declared,
+        declared: Declared,
         origin: Origin,
         records: &mut HashMap<Key, Record>,
         now: Time,
@@ -204,7 +205,7 @@ impl Registry {
             Some(record) => (record, false),
             None => (Record::new(now), true),
         };
-        let heartbeat = Arc::new(Heartbeat::new(declared.clone(), origin, record));
+        let heartbeat = Arc::new(Heartbeat::new(declared, origin, record));
         if is_new {
             self.inner.mark_dirty(&heartbeat, &mut heartbeat.lock());
         }

@@ -151,6 +151,7 @@ struct Story {
     store: Arc<TestStore>,
     registry: Registry,
     misses: mpsc::Receiver<Miss>,
+    declared: Vec<Declared>,
 }
 
 impl Story {
@@ -162,6 +163,7 @@ impl Story {
         let (clock, store) = (TestClock::new(), Arc::<TestStore>::default());
         let mut settings = settings(definitions);
         change(&mut settings);
+        let declared = settings.declared.clone();
         let (registry, misses) = Registry::open(
             settings,
             parse,
@@ -169,12 +171,12 @@ impl Story {
             store.recovered(),
             Arc::clone(&clock) as Arc<dyn Clock>,
         );
-        Self { clock, store, registry, misses }
+        Self { clock, store, registry, misses, declared }
     }
 
     /// The process ends without a word, and comes back after `seconds`.
     fn restart(&mut self, seconds: i64) {
-        let declared = self.registry.settings().declared.clone();
+        let declared = self.declared.clone();
         self.clock.pass(seconds);
         let settings = Settings { declared, receiver: "r".to_owned(), ..Settings::default() };
         let (registry, misses) = Registry::open(
