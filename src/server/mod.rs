@@ -15,6 +15,7 @@ mod heartbeats;
 pub mod listen;
 mod manage;
 mod outcomes;
+mod pages;
 mod probe;
 mod probe_log;
 mod query;
@@ -126,12 +127,22 @@ impl Server {
             "-/reload" => admin::reload(self, request).await,
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
-            "" => admin::index(self),
-            // In a box, so that probes do not carry the weight.
-            page => match page.strip_prefix("api/v1/heartbeats") {
-                Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
-                None => receive::answer(self, request, body, page).await,
-            },
+            "" => pages::start(self, request),
+            "heartbeats" => pages::heartbeats(self, request).await,
+            "configuration" => pages::configuration(self, request),
+            "probes/run" => pages::run(self, request).await,
+            "style.css" => pages::style(),
+            "icon.svg" => pages::icon(),
+            page => {
+                if let Some(id) = page.strip_prefix("probes/").filter(|id| !id.contains('/')) {
+                    return pages::probe(self, id);
+                }
+                // In a box, so that probes do not carry the weight.
+                match page.strip_prefix("api/v1/heartbeats") {
+                    Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
+                    None => receive::answer(self, request, body, page).await,
+                }
+            }
         }
     }
 

@@ -41,6 +41,8 @@ mod metrics_doc;
 /// Completions and the manual page are those of the command line.
 #[cfg(target_os = "linux")]
 mod packaging;
+/// The pages for people.
+mod pages;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Values from the environment and from files.

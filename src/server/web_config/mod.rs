@@ -247,7 +247,7 @@ impl Admitted {
     /// Adds the configured headers to its reply.
     pub fn finish<B>(&self, mut reply: Response<B>) -> Response<B> {
         for (name, value) in &self.0.headers {
-            reply.headers_mut().entry(name).or_insert_with(|| value.clone());
+            reply.headers_mut().insert(name, value.clone());
         }
         reply
     }
