@@ -456,13 +456,14 @@ fn tls_with_our_certificate_and_a_password() {
     me.follow(&[("ns/y", Some("{}"))]);
     drop(me);
     let cases = [
-        (Some("wrong"), true, "authentication failed, invalid user ID or password"),
-        (None, true, "permission denied"),
-        (Some("geheimnis"), false, "refused with the alert"),
+        (Some("wrong"), true, &["authentication failed, invalid user ID or password"][..]),
+        (None, true, &["permission denied"]),
+        // With TLS 1.3 the alert comes after the handshake, before or after the request finds the connection closed.
+        (Some("geheimnis"), false, &["refused with the alert", "channel closed"]),
     ];
     for (password, has_certificate, want) in cases {
-        let Err(error) = open(password, has_certificate) else { panic!("{want}: opened") };
-        assert!(error.to_string().contains(want), "{want}: {error}");
+        let Err(error) = open(password, has_certificate) else { panic!("{want:?}: opened") };
+        assert!(want.iter().any(|want| error.to_string().contains(want)), "{want:?}: {error}");
         assert!(!error.to_string().contains("geheimnis"), "{error}");
     }
 }
