@@ -24,4 +24,10 @@ for major in 2 3; do
   "$promtool" test rules alerting-rules/tests/*.yml
 done
 
+echo "run: documentation"
+tests/check-docs.py "${CARGO_TARGET_DIR:-target}/debug/heartbeat_exporter"
+
+echo "run: units, packages, images and charts"
+tests/check-packaging.sh
+
 echo "run: all tests passed"

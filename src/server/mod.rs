@@ -2,7 +2,7 @@
 
 pub mod accept;
 mod admin;
-mod api;
+pub mod api;
 mod body;
 mod client;
 mod connection;

@@ -8,6 +8,14 @@
 mod api;
 /// Flags, exit codes and the end of the process.
 mod cli;
+/// The subcommands that report to a receiver.
+#[cfg(target_os = "linux")]
+mod client {
+    mod agent;
+    mod output;
+    mod reports;
+    mod signals;
+}
 /// What each path answers.
 mod endpoints;
 /// Heartbeats: metrics, discovery, probes, reloads and restarts.
@@ -26,6 +34,9 @@ mod load;
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// Completions and the manual page are those of the command line.
+#[cfg(target_os = "linux")]
+mod packaging;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Values from the environment and from files.
@@ -57,6 +68,8 @@ mod secrets;
 mod support;
 /// Sockets from systemd, and what it is told.
 mod systemd;
+/// One probe in a terminal.
+mod terminal;
 /// tests/README.md names tests that exist.
 mod test_map;
 /// HTTPS, users, headers and limits of the exporter itself.

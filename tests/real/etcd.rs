@@ -426,9 +426,9 @@ fn tls_with_our_certificate_and_a_password() {
         let all: Vec<_> = files.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
         etcd.ctl(&all)
     };
-    ctl(&["user", "add", "root:geheim"]);
+    ctl(&["user", "add", "root:root"]);
     ctl(&["user", "grant-role", "root", "root"]);
-    ctl(&["user", "add", "beats:beats"]);
+    ctl(&["user", "add", "beats:geheimnis"]);
     ctl(&["role", "add", "beats"]);
     ctl(&["role", "grant-permission", "beats", "--prefix=true", "readwrite", "/heartbeats/"]);
     ctl(&["user", "grant-role", "beats", "beats"]);
@@ -446,24 +446,24 @@ fn tls_with_our_certificate_and_a_password() {
             settings.user = password.map(|password| ("beats".to_owned(), Secret::from(password)));
         })
     };
-    let mut me = open(Some("beats"), true).unwrap();
+    let mut me = open(Some("geheimnis"), true).unwrap();
     me.record("ns/x", "1").unwrap();
     // The token ends after a second without requests; the lease asks for its own.
     thread::sleep(Duration::from_secs(4));
     me.record("ns/x", "2").unwrap();
-    let root = ["--user", "root:geheim", "put", "/heartbeats/records/ns/y", "{}"];
+    let root = ["--user", "root:root", "put", "/heartbeats/records/ns/y", "{}"];
     ctl(&root);
     me.follow(&[("ns/y", Some("{}"))]);
     drop(me);
     let cases = [
         (Some("wrong"), true, "authentication failed, invalid user ID or password"),
-        (None, true, "user name is empty"),
-        (Some("beats"), false, "refused with the alert"),
+        (None, true, "permission denied"),
+        (Some("geheimnis"), false, "refused with the alert"),
     ];
     for (password, has_certificate, want) in cases {
         let Err(error) = open(password, has_certificate) else { panic!("{want}: opened") };
         assert!(error.to_string().contains(want), "{want}: {error}");
-        assert!(!error.to_string().contains("beats:"), "{error}");
+        assert!(!error.to_string().contains("geheimnis"), "{error}");
     }
 }
 

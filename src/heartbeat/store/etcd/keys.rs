@@ -1,7 +1,6 @@
 //! Names of keys in etcd, and what a value looks like there.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use data_encoding::BASE64;
 
 use super::super::Kind;
 
@@ -90,12 +89,12 @@ impl Keys {
 
 /// Bytes as the gateway writes them.
 pub(super) fn encode(bytes: impl AsRef<[u8]>) -> String {
-    BASE64.encode(bytes)
+    BASE64.encode(bytes.as_ref())
 }
 
 /// The other way; `None` for what is not Base64.
 pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
-    BASE64.decode(text).ok()
+    BASE64.decode(text.as_bytes()).ok()
 }
 
 #[cfg(test)]
