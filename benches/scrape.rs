@@ -14,6 +14,7 @@ use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
 use heartbeat_exporter::runner::history::History;
+use heartbeat_exporter::server::grpc::Calls;
 use heartbeat_exporter::server::{HeartbeatUsers, Outcomes, Paths, Server};
 use http_body_util::Empty;
 use hyper::body::Bytes;
@@ -60,6 +61,7 @@ fn server() -> Server {
         net: Arc::new(Net::new()),
         heartbeats: None,
         heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(100),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),

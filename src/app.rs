@@ -22,6 +22,7 @@ use crate::net::Net;
 use crate::notify::Notifier;
 use crate::runner::history::History;
 use crate::server::accept::{Doors, accept};
+use crate::server::grpc::Calls;
 use crate::server::listen::{self, Listener};
 use crate::server::web_config::WebConfig;
 use crate::server::{HeartbeatUsers, Outcomes, Paths, Server};
@@ -138,6 +139,7 @@ async fn serve(
         net: Arc::clone(&net),
         heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
         heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
@@ -187,6 +189,7 @@ async fn serve(
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
+    server.calls.end();
     if let Some(graceful) = Arc::into_inner(graceful) {
         tokio::select! {
             () = graceful.shutdown() => {}

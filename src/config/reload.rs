@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -26,7 +26,8 @@ pub struct Snapshot {
     pub heartbeats: Option<Arc<Heartbeats>>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
-    warnings: Vec<String>,
+    /// What is odd about it, each as `file:line:column: sentence`.
+    pub warnings: Vec<String>,
     values: Values,
 }
 
@@ -61,6 +62,17 @@ impl fmt::Display for LoadError {
     }
 }
 
+/// The last attempt to load the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it was over.
+    pub at: SystemTime,
+    /// What came out; after an error the configuration before it is in force.
+    pub result: Result<(), LoadError>,
+    /// When the configuration in force was loaded, or last found unchanged.
+    pub succeeded_at: SystemTime,
+}
+
 /// The configuration in force, and how to replace it.
 #[derive(Debug)]
 pub struct Live {
@@ -70,6 +82,7 @@ pub struct Live {
     current: RwLock<Arc<Snapshot>>,
     /// The text of the last successful load; its lock makes loads take turns.
     text: Mutex<Text>,
+    attempt: Mutex<Attempt>,
     /// Why the values of placeholders cannot be read again, if they cannot.
     stale: Mutex<Option<LoadError>>,
     queue: tokio::sync::Mutex<()>,
@@ -90,13 +103,15 @@ impl Live {
     pub fn load(source: Source, strict: bool, own: Arc<Own>) -> Result<Self, LoadError> {
         let text = source.read(true)?;
         let snapshot = compile(source.name(text.is_built_in), &text.text, strict, &own)?;
-        own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+        let now = SystemTime::now();
+        own.config.succeeded(now, snapshot.warnings.len());
         Ok(Self {
             source,
             strict,
             own,
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
+            attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             stale: Mutex::default(),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
@@ -106,6 +121,20 @@ impl Live {
     /// The configuration in force now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What came of the last attempt to load it.
+    pub fn attempt(&self) -> Attempt {
+        self.lock_attempt().clone()
+    }
+
+    fn lock_attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is read: a path, or that it is built in.
+    pub fn source_name(&self) -> String {
+        self.source.name(self.is_built_in())
     }
 
     /// Whether no file was there and the built-in configuration is used.
@@ -140,8 +169,9 @@ impl Live {
         // A large configuration takes a while, and running probes must not notice.
         let result = tokio::task::spawn_blocking(move || load(&live)).await;
         result.unwrap_or_else(|_| {
-            self.own.config.failed();
-            Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
+            let error = LoadError(vec!["loading the configuration came to a sudden end".to_owned()]);
+            self.failed(&error);
+            Err(error)
         })
     }
 
@@ -178,7 +208,7 @@ impl Live {
             Ok(None) => {
                 debug!("Configuration is unchanged");
                 let warnings = self.snapshot().warnings.len();
-                self.own.config.succeeded(SystemTime::now(), warnings);
+                self.succeeded(warnings);
             }
             Ok(Some((text, snapshot))) => {
                 *last = text;
@@ -187,7 +217,7 @@ impl Live {
                 self.log_warnings();
             }
             Err(problems) => {
-                self.own.config.failed();
+                self.failed(&problems);
                 problems.log("Error reloading config");
                 return Err(problems);
             }
@@ -201,7 +231,7 @@ impl Live {
         let (snapshot, name) = (self.snapshot(), self.source.name(text.is_built_in));
         if snapshot.values.are_current() {
             if stale.take().is_some() {
-                self.own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+                self.succeeded(snapshot.warnings.len());
             }
             return Ok(());
         }
@@ -214,7 +244,7 @@ impl Live {
                 Ok(())
             }
             Err(problems) => {
-                self.own.config.failed();
+                self.failed(&problems);
                 if stale.as_ref() != Some(&problems) {
                     problems.log("Error reloading config with changed values of its placeholders");
                     *stale = Some(problems.clone());
@@ -227,7 +257,20 @@ impl Live {
     fn replace(&self, snapshot: Snapshot) {
         let warnings = snapshot.warnings.len();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-        self.own.config.succeeded(SystemTime::now(), warnings);
+        self.succeeded(warnings);
+    }
+
+    fn succeeded(&self, warnings: usize) {
+        let now = SystemTime::now();
+        self.own.config.succeeded(now, warnings);
+        *self.lock_attempt() = Attempt { at: now, result: Ok(()), succeeded_at: now };
+    }
+
+    fn failed(&self, problems: &LoadError) {
+        self.own.config.failed();
+        let mut attempt = self.lock_attempt();
+        attempt.at = SystemTime::now();
+        attempt.result = Err(problems.clone());
     }
 }
 
@@ -349,11 +392,16 @@ mod tests {
         assert_eq!(problems.0.len(), 1);
         assert!(problems.0[0].starts_with(&format!("{}:2:", file.0.display())), "{problems}");
         assert_eq!(names(&live), ["a"]);
+        let attempt = live.attempt();
+        assert_eq!(attempt.result, Err(problems));
+        assert!(attempt.succeeded_at < attempt.at);
 
         file.write("modules:\n  b: {prober: tcp}\n");
         assert_eq!(live.reload().await, Ok(()));
         assert_eq!(names(&live), ["b"]);
         assert_eq!(before.modules.len(), 1, "a running probe keeps its module");
+        let attempt = live.attempt();
+        assert_eq!((attempt.result, attempt.succeeded_at), (Ok(()), attempt.at));
 
         std::fs::remove_file(&file.0).unwrap();
         let problems = live.reload().await.unwrap_err();

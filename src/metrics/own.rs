@@ -225,6 +225,11 @@ impl ModuleCounters {
         self.sum.fetch_add(nanos, Ordering::Relaxed);
     }
 
+    /// Probes that succeeded, and those that failed.
+    pub fn totals(&self) -> [u64; 2] {
+        [&self.success, &self.failure].map(|counter| counter.0.load(Ordering::Relaxed))
+    }
+
     fn write_histogram(&self, w: &mut Writer<'_>, module: &str) {
         let mut count = 0;
         let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);

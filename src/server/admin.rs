@@ -1,4 +1,4 @@
-//! Everything that is not a probe: `/metrics`, `/logs`, `/-/reload` and the page.
+//! What tools ask for besides probes: `/metrics`, `/logs` and `/-/reload`.
 
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
@@ -7,7 +7,6 @@ use super::reply::{self, Reply};
 use super::{Server, debug, heartbeats, query};
 use crate::metrics::own::IcmpCounters;
 use crate::metrics::text::Writer;
-use crate::ui;
 
 /// `/metrics`: what this process counts about itself.
 pub fn metrics(server: &Server, request: &Parts) -> Reply {
@@ -76,11 +75,4 @@ pub async fn reload(server: &Server, request: &Parts) -> Reply {
             reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message)
         }
     }
-}
-
-/// The page for people.
-pub fn index(server: &Server) -> Reply {
-    let snapshot = server.live.snapshot();
-    let page = ui::index(snapshot.modules.keys().map(String::as_str), &server.history.all());
-    reply::ok("text/html; charset=utf-8", page)
 }

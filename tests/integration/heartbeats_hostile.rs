@@ -13,6 +13,7 @@ use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
 use heartbeat_exporter::runner::history::History;
+use heartbeat_exporter::server::grpc::Calls;
 use heartbeat_exporter::server::{HeartbeatUsers, Outcomes, Paths, Server};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
@@ -200,6 +201,7 @@ async fn server(dir: &Dir, works: bool) -> (Server, Arc<Service>) {
         net: Arc::new(Net::new()),
         heartbeats: Some(Arc::clone(&service)),
         heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(1),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),

@@ -18,6 +18,10 @@ mod client {
 }
 /// What each path answers.
 mod endpoints;
+/// Heartbeats and health checks over gRPC.
+mod heartbeat_grpc;
+/// Heartbeats are made, changed, paused and removed at run time.
+mod heartbeat_manage;
 /// Heartbeats: metrics, discovery, probes, reloads and restarts.
 mod heartbeats;
 /// Signals by HTTP: contracts of others.
@@ -37,6 +41,8 @@ mod metrics_doc;
 /// Completions and the manual page are those of the command line.
 #[cfg(target_os = "linux")]
 mod packaging;
+/// The pages for people.
+mod pages;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Values from the environment and from files.

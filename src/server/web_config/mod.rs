@@ -20,9 +20,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 use rustls::ServerConfig;
 use tracing::{info, warn};
 
@@ -245,9 +245,9 @@ pub struct Admitted(Arc<Content>);
 
 impl Admitted {
     /// Adds the configured headers to its reply.
-    pub fn finish(&self, mut reply: Reply) -> Reply {
+    pub fn finish<B>(&self, mut reply: Response<B>) -> Response<B> {
         for (name, value) in &self.0.headers {
-            reply.headers_mut().entry(name).or_insert_with(|| value.clone());
+            reply.headers_mut().insert(name, value.clone());
         }
         reply
     }
