@@ -8,9 +8,7 @@ use std::time::{Duration, Instant};
 use heartbeat_exporter::cli::ProbeOutcomes;
 use heartbeat_exporter::config::reload::{Live, Source};
 use heartbeat_exporter::heartbeat::Service;
-use heartbeat_exporter::heartbeat::clock::SystemClock;
-use heartbeat_exporter::heartbeat::registry::{Durable, Keep, Lookup, Registry, Settings};
-use heartbeat_exporter::heartbeat::store::{Recovered, StoreError, Write};
+use heartbeat_exporter::heartbeat::registry::Lookup;
 use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
@@ -184,17 +182,7 @@ fn secrets_of_addresses_are_nowhere() {
     assert!(!log.iter().any(|line| line.contains("hunter2")), "{log:#?}");
 }
 
-/// A store that takes nothing.
-#[derive(Debug)]
-struct Full0;
-
-impl Keep for Full0 {
-    fn commit(&self, _: Vec<Write>) -> Result<Durable, StoreError> {
-        Err(StoreError::Broken("No space left on device".into()))
-    }
-}
-
-/// A server in this process, with a store that works or does not.
+/// A server in this process, with a store that works or takes nothing.
 async fn server(dir: &Dir, works: bool) -> (Server, Arc<Service>) {
     let path = dir.path().join("h.redb");
     dir.write(
@@ -204,14 +192,9 @@ async fn server(dir: &Dir, works: bool) -> (Server, Arc<Service>) {
     let own = Arc::new(Own::default());
     let live = Live::load(Source::File(dir.path().join("c.yml")), true, Arc::clone(&own)).unwrap();
     let section = live.snapshot().heartbeats.clone().unwrap();
-    let (mut service, _) = Service::open(&section, "r".to_owned()).await.unwrap();
+    let (service, _) = Service::open(&section, "r".to_owned()).await.unwrap();
     if !works {
-        let settings = Settings::new(&section, "r".to_owned());
-        let no_definitions = |_: &_, _: &[u8]| Err(String::new());
-        let clock = Arc::new(SystemClock);
-        let (registry, _) =
-            Registry::open(settings, no_definitions, Arc::new(Full0), Recovered::default(), clock);
-        Arc::get_mut(&mut service).unwrap().registry = Arc::new(registry);
+        service.store.close(Duration::from_secs(1)).await;
     }
     let server = Server {
         live: Arc::new(live),

@@ -10,6 +10,7 @@ mod dns; //        unbound: UDP, TCP, TLS, zones and validators
 mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
 mod heartbeat_grpc; // a generated client of gRPC's C core reports in
+mod heartbeats; // curl checks in by every contract
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod openssl; //    TLS 1.0 to 1.3, old cipher suites, odd certificates

@@ -299,7 +299,12 @@ impl Provision {
             let message = format!("{} must be 1 to 100000, got {}", ctx.key("limit"), self.limit);
             ctx.error(written.position_of("limit"), message);
         }
-        let names = [("id", !self.template.id.is_empty()), ("uuid", !self.template.uuid.is_empty())];
+        let template = &self.template;
+        let names = [
+            ("id", !template.id.is_empty()),
+            ("uuid", !template.uuid.is_empty()),
+            ("token", !template.token.is_empty()),
+        ];
         for (key, _) in names.iter().filter(|(_, used)| *used) {
             ctx.error_here(
                 written.position_of("template"),
