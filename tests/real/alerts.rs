@@ -18,7 +18,7 @@ use regex::{Captures, Regex};
 use serde_json::Value;
 
 use crate::support::certificates::{Authority, Pair};
-use crate::support::heartbeats::{self, Sender};
+use crate::support::heartbeats::Sender;
 use crate::support::prometheus::{Prometheus, parts, series};
 use crate::support::{EXPORTER, Exporter, Program, eventually, file, free_port};
 
@@ -46,11 +46,7 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
     let ending_server = tls_server(&ending, ending_port);
     let steady = Site::start();
     let fragile = Site::start();
-    let heartbeats = if heartbeats::are_watched() {
-        HEARTBEATS.replace("@STORE@", &dir.path().display().to_string())
-    } else {
-        String::new()
-    };
+    let heartbeats = HEARTBEATS.replace("@STORE@", &dir.path().display().to_string());
     let modules = format!(
         "{heartbeats}modules:\n  http: {{prober: http, http: {{preferred_ip_protocol: ip4}}}}\n  \
          tls: {{prober: tcp, tcp: {{tls: true, tls_config: {{ca_file: {}}}}}}}\n",
@@ -60,9 +56,7 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
         ["berlin", "tokyo"].map(|name| exporter(dir.path(), name, &modules.replace("@NAME@", name)));
     let sender = Sender::start(berlin.address(), &["backup"]);
     let sink = Sink::start();
-    // Who hears that alerting works: a heartbeat.
-    let watcher = if heartbeats::are_watched() { berlin.address() } else { sink.address };
-    let alertmanager = Alertmanager::start(version, dir.path(), sink.address, watcher);
+    let alertmanager = Alertmanager::start(version, dir.path(), sink.address, berlin.address());
 
     copy_faster(
         Path::new(env!("CARGO_MANIFEST_DIR")).join("alerting-rules").as_path(),
@@ -102,30 +96,20 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
     alertmanager.mail_with("[FIRING:1] CertificateExpiresVerySoon");
 
     // The one that is always there comes to a heartbeat.
-    if heartbeats::are_watched() {
-        eventually("Alertmanager sends a heartbeat", || {
-            let want = series(["heartbeat"], &[(["watchdog"], 1.0)]);
-            prometheus.query(
-                "max by (heartbeat) (heartbeat_up{heartbeat=\"watchdog\"})",
-                ["heartbeat"],
-                &want,
-            )
-        });
-    } else {
-        sink.alert("/alertmanager/watchdog", |alert| alert["labels"]["alertname"] == "Watchdog");
-    }
+    eventually("Alertmanager sends a heartbeat", || {
+        let query = "max by (heartbeat) (heartbeat_up{heartbeat=\"watchdog\"})";
+        let want = series(["heartbeat"], &[(["watchdog"], 1.0)]);
+        prometheus.query(query, ["heartbeat"], &want)
+    });
 
-    // A heartbeat goes silent.
-    if heartbeats::are_watched() {
-        sender.set_silent(true);
-        let alert = sink.alert("/alert", |alert| alert["labels"]["alertname"] == "HeartbeatMissed");
-        let labels = [("namespace", "default"), ("heartbeat", "backup"), ("about", "heartbeat")];
-        for (label, value) in labels {
-            assert_eq!(alert["labels"][label], value, "{alert}");
-        }
-        sender.set_silent(false);
-        alertmanager.mail_with("[RESOLVED] HeartbeatMissed");
+    // A heartbeat goes silent, and returns.
+    sender.set_silent(true);
+    let alert = sink.alert("/alert", |alert| alert["labels"]["alertname"] == "HeartbeatMissed");
+    for (label, value) in [("namespace", "default"), ("heartbeat", "backup"), ("about", "heartbeat")] {
+        assert_eq!(alert["labels"][label], value, "{alert}");
     }
+    sender.set_silent(false);
+    alertmanager.mail_with("[RESOLVED] HeartbeatMissed");
 
     // A site breaks that one place probes, and the exporter of the other place dies.
     drop(tokyo);
@@ -166,7 +150,6 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
         ("ExporterDown", &String::new()),
         ("HeartbeatMissed", &String::new()),
     ] {
-        let expected = usize::from(alertname != "HeartbeatMissed" || heartbeats::are_watched());
         let times = seen
             .iter()
             .filter(|(path, alert)| {
@@ -175,7 +158,7 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
                     && (instance.is_empty() || alert["labels"]["instance"] == **instance)
             })
             .count();
-        assert_eq!(times, expected, "{alertname} {instance} in {seen:#?}");
+        assert_eq!(times, 1, "{alertname} {instance} in {seen:#?}");
     }
     for (path, alert) in &seen {
         let labels = &alert["labels"];

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::dns::Unbound;
 use crate::nginx::Nginx;
-use crate::support::heartbeats::{self, Sender};
+use crate::support::heartbeats::Sender;
 use crate::support::prometheus::{Prometheus, encode, series};
 use crate::support::{Exporter, eventually, free_port, get};
 use crate::{grpc, unix, websocket};
@@ -52,11 +52,7 @@ fn all_queries_answer(version: &str) {
     let dir = tempfile::tempdir().unwrap();
     let (_redis, socket) = unix::redis(dir.path());
     let websocket = websocket::Server::start();
-    let heartbeats = if heartbeats::are_watched() {
-        HEARTBEATS.replace("@STORE@", &dir.path().join("heartbeats.redb").display().to_string())
-    } else {
-        String::new()
-    };
+    let heartbeats = HEARTBEATS.replace("@STORE@", &dir.path().join("heartbeats.redb").display().to_string());
     let exporter = Exporter::with_config(&format!(
         r#"
 {heartbeats}
@@ -72,13 +68,12 @@ modules:
 "#,
         ca = nginx.authority().display()
     ));
-    for signal in ["late", "missed", "failed/3", "running/start"].iter().filter(|_| heartbeats::are_watched())
-    {
+    for signal in ["late", "missed", "failed/3", "running/start"] {
         get(exporter.address(), &format!("/heartbeat/{signal}"), "");
     }
     let _sender = Sender::start(exporter.address(), &["good?duration_seconds=3", "nobody"]);
     let http = format!("http://127.0.0.1:{}/", nginx.plain);
-    let mut config = include_str!("dashboards.yml")
+    let config = include_str!("dashboards.yml")
         .replace("@EXPORTER@", &exporter.address().to_string())
         .replace("@HTTP@", &http)
         .replace("@CLOSED@", &format!("http://127.0.0.1:{}/", free_port()))
@@ -88,10 +83,8 @@ modules:
         .replace("@NO_DNS@", &format!("127.0.0.1:{}", free_port()))
         .replace("@GRPC@", &format!("127.0.0.1:{grpc_port}"))
         .replace("@UNIX@", &socket.display().to_string())
-        .replace("@WEBSOCKET@", &format!("ws://127.0.0.1:{}/greet", websocket.plain));
-    if heartbeats::are_watched() {
-        config.push_str(&discovery(exporter.address()));
-    }
+        .replace("@WEBSOCKET@", &format!("ws://127.0.0.1:{}/greet", websocket.plain))
+        + &discovery(exporter.address());
     let prometheus = Prometheus::start(version, &config);
     // A rate needs several scrapes.
     eventually("every target was probed five times", || {
@@ -102,18 +95,16 @@ modules:
         if data["result"][0]["value"][1] == "11" { Ok(()) } else { Err(data.to_string()) }
     });
 
-    if heartbeats::are_watched() {
-        let names = ["failed", "good", "late", "missed", "new", "running"];
-        let is_well = |name: &str| f64::from(u8::from(["good", "late", "running"].contains(&name)));
-        let want = names.map(|name| (["default", name], is_well(name)));
-        let labels = ["namespace", "heartbeat"];
-        eventually("heartbeats are discovered, and keep their labels", || {
-            prometheus.query("probe_success{job=\"heartbeat\"}", labels, &series(labels, &want))?;
-            let created = want.map(|(labels, _)| (labels, 1.0));
-            let query = "heartbeat_created_timestamp_seconds{job=\"heartbeat\"} > bool 0";
-            prometheus.query(query, labels, &series(labels, &created))
-        });
-    }
+    let names = ["failed", "good", "late", "missed", "new", "running"];
+    let is_well = |name: &str| f64::from(u8::from(["good", "late", "running"].contains(&name)));
+    let want = names.map(|name| (["default", name], is_well(name)));
+    let labels = ["namespace", "heartbeat"];
+    eventually("heartbeats are discovered, and keep their labels", || {
+        prometheus.query("probe_success{job=\"heartbeat\"}", labels, &series(labels, &want))?;
+        let created = want.map(|(labels, _)| (labels, 1.0));
+        let query = "heartbeat_created_timestamp_seconds{job=\"heartbeat\"} > bool 0";
+        prometheus.query(query, labels, &series(labels, &created))
+    });
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards");
     let mut boards = 0;
@@ -121,16 +112,14 @@ modules:
     let mut problems = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        let is_board = path.extension().is_some_and(|extension| extension == "json");
-        if is_board && (heartbeats::are_watched() || !path.ends_with("heartbeats.json")) {
+        if path.extension().is_some_and(|extension| extension == "json") {
             let board: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
             queries += check(&prometheus, &board, &mut problems);
             boards += 1;
         }
     }
     assert!(problems.is_empty(), "{problems:#?}");
-    let expected = if heartbeats::are_watched() { 7 } else { 6 };
-    assert!(boards == expected && queries > 80, "{boards} dashboards with {queries} queries");
+    assert!(boards == 7 && queries > 80, "{boards} dashboards with {queries} queries");
 }
 
 /// The job of `prometheus.example.yml` that discovers heartbeats, with the address of this exporter.

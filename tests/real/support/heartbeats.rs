@@ -1,18 +1,12 @@
 //! Jobs that report in while a test runs.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::support::try_get;
-
-/// Whether this build has doors for signals; what is about heartbeats is tested from then on.
-pub fn are_watched() -> bool {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src/server/receive").exists()
-}
 
 /// Sends signals, the same ones again and again.
 pub struct Sender {
