@@ -1,5 +1,6 @@
 //! The life of the process, in the order it happens: load, listen, serve, stop.
 
+use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -14,15 +15,17 @@ use tracing::{error, info, warn};
 
 use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
 use crate::config::reload::{Live, Source};
+use crate::heartbeat::service::{self, Service};
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
 use crate::notify::Notifier;
 use crate::runner::history::History;
 use crate::server::accept::{Doors, accept};
+use crate::server::grpc::Calls;
 use crate::server::listen::{self, Listener};
 use crate::server::web_config::WebConfig;
-use crate::server::{Outcomes, Paths, Server};
+use crate::server::{HeartbeatUsers, Outcomes, Paths, Server};
 
 /// Runs the exporter until it is told to stop; the result is the status of the process.
 pub fn main(flags: Flags) -> ExitCode {
@@ -125,9 +128,18 @@ async fn serve(
     sockets: Vec<Socket>,
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
+    let net = Arc::new(Net::new());
+    let section = live.snapshot().heartbeats.clone();
+    let heartbeats = match &section {
+        Some(section) => Some(Service::open(section, hostname()).await.map_err(io::Error::other)?),
+        None => None,
+    };
     let server = Arc::new(Server {
         live: Arc::clone(&live),
-        net: Net::new(),
+        net: Arc::clone(&net),
+        heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
+        heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
@@ -151,6 +163,11 @@ async fn serve(
     if let Some(interval) = notifier.alive_interval() {
         tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
     }
+    let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
+    match heartbeats {
+        Some((service, inputs)) => tasks.spawn(service.run(inputs, Arc::clone(&live), net)),
+        None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
+    };
     tasks.spawn(watch_delay(own));
     match (flags.auto_reload, flags.refresh) {
         (Some(interval), _) => drop(tasks.spawn(reload_now_and_then(Arc::clone(&live), interval))),
@@ -172,11 +189,16 @@ async fn serve(
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
-    let Some(graceful) = Arc::into_inner(graceful) else { return Ok(()) };
-    tokio::select! {
-        () = graceful.shutdown() => {}
-        () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
-        name = stop.received() => info!(signal = name, "Stopping at once"),
+    server.calls.end();
+    if let Some(graceful) = Arc::into_inner(graceful) {
+        tokio::select! {
+            () = graceful.shutdown() => {}
+            () = tokio::time::sleep(flags.shutdown_grace) => warn!("Probes were still running at the end of the grace period"),
+            name = stop.received() => info!(signal = name, "Stopping at once"),
+        }
+    }
+    if let Some(service) = watched {
+        service.close().await;
     }
     Ok(())
 }

@@ -149,11 +149,13 @@ pub fn version() -> String {
     )
 }
 
-fn command() -> Command {
+/// The definition, for completions and the manual page as well.
+pub fn command() -> Command {
     let levels = PossibleValuesParser::new(["debug", "info", "warn", "error"]);
     let outcomes = PossibleValuesParser::new(["none", "changes", "failures", "all"]);
     Command::new("heartbeat_exporter")
         .about("Prometheus exporter for active probes, a drop-in replacement for blackbox_exporter")
+        .override_usage(USAGE)
         .disable_help_flag(true)
         .arg(
             Arg::new("help")
@@ -238,6 +240,12 @@ fn command() -> Command {
                 .default_value("5s"),
         )
 }
+
+/// The subcommands are in `client::flags` and `terminal::flags`; here they are only named.
+const USAGE: &str = "heartbeat_exporter [OPTIONS]
+       heartbeat_exporter probe [OPTIONS] <MODULE> <TARGET>  (probes once and shows the report)
+       heartbeat_exporter run [OPTIONS] <NAME> -- <COMMAND>...  (reports how a job went)
+       heartbeat_exporter agent [OPTIONS] <NAME>  (reports this node)";
 
 fn value(name: &'static str, placeholder: &'static str, help: &'static str) -> Arg {
     Arg::new(name).long(name).value_name(placeholder).help(help)

@@ -4,6 +4,8 @@
 
 pub mod app;
 pub mod cli;
+#[cfg(target_os = "linux")]
+pub mod client;
 pub mod config;
 pub mod heartbeat;
 pub mod logging;
@@ -14,6 +16,7 @@ pub mod probers;
 pub mod regex;
 pub mod runner;
 pub mod server;
+pub mod terminal;
 pub mod ui;
 
 /// What HTTP servers see: allow-lists of web firewalls look for the first word.

@@ -2,10 +2,20 @@
 
 use std::process::ExitCode;
 
-use heartbeat_exporter::{app, cli};
+#[cfg(target_os = "linux")]
+use heartbeat_exporter::client;
+use heartbeat_exporter::{app, cli, terminal};
 
 fn main() -> ExitCode {
-    match cli::parse(std::env::args_os()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    #[cfg(target_os = "linux")]
+    if let Some(code) = client::main(&args) {
+        return code;
+    }
+    if let Some(code) = terminal::main(&args) {
+        return code;
+    }
+    match cli::parse(args) {
         Ok(flags) => app::main(flags),
         Err(cli::Exit::Answer(text)) => {
             print!("{text}");

@@ -39,6 +39,7 @@ pub use placeholder::Values;
 pub use problem::{Position, Problem, Problems, Warning};
 pub use secret::Secret;
 pub use sections::heartbeats::Heartbeats;
+use sections::heartbeats::Service;
 use yaml::emit::Emitter;
 use yaml::parse::parse;
 use yaml::tree::Node;
@@ -103,6 +104,22 @@ pub fn load(text: &str, options: &LoadOptions) -> Result<File, Problems> {
     // A merge that names no mapping is met again wherever the mapping is looked at.
     errors.dedup();
     Err(Problems { errors, warnings })
+}
+
+/// Reads one heartbeat that was defined at run time, written as a service of the section `heartbeats`.
+///
+/// # Errors
+/// All problems of the text.
+pub fn read_service(text: &str) -> Result<Service, Problems> {
+    let (tree, duplicates) =
+        parse(text).map_err(|problem| Problems { errors: vec![problem], warnings: Vec::new() })?;
+    let mut ctx = Context::default();
+    ctx.errors = duplicates;
+    let service = tree.root().and_then(|root| section::decode_section(root, &mut ctx));
+    match service {
+        Some(service) if ctx.errors.is_empty() => Ok(service),
+        _ => Err(Problems { errors: ctx.errors, warnings: ctx.warnings }),
+    }
 }
 
 fn read_file<'t>(file: &mut File, root: Node<'t>, ctx: &mut Context<'t>) {

@@ -5,14 +5,14 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
 use super::differences::differences;
-use super::{LoadOptions, Values};
+use super::{Heartbeats, LoadOptions, Values};
 use crate::logging;
 use crate::metrics::own::{ModuleCounters, Own};
 use crate::probers::{self, Module};
@@ -22,9 +22,12 @@ use crate::probers::{self, Module};
 pub struct Snapshot {
     /// By name.
     pub modules: BTreeMap<String, Loaded>,
+    /// What reports in; `None` without the section.
+    pub heartbeats: Option<Arc<Heartbeats>>,
     /// The whole configuration as `/config` shows it, without secrets.
     pub yaml: String,
-    warnings: Vec<String>,
+    /// What is odd about it, each as `file:line:column: sentence`.
+    pub warnings: Vec<String>,
     values: Values,
 }
 
@@ -59,6 +62,17 @@ impl fmt::Display for LoadError {
     }
 }
 
+/// The last attempt to load the configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attempt {
+    /// When it was over.
+    pub at: SystemTime,
+    /// What came out; after an error the configuration before it is in force.
+    pub result: Result<(), LoadError>,
+    /// When the configuration in force was loaded, or last found unchanged.
+    pub succeeded_at: SystemTime,
+}
+
 /// The configuration in force, and how to replace it.
 #[derive(Debug)]
 pub struct Live {
@@ -70,6 +84,7 @@ pub struct Live {
     text: Mutex<Text>,
     /// Why the values of placeholders cannot be read again, if they cannot.
     stale: Mutex<Option<LoadError>>,
+    attempt: Mutex<Attempt>,
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -88,7 +103,8 @@ impl Live {
     pub fn load(source: Source, strict: bool, own: Arc<Own>) -> Result<Self, LoadError> {
         let text = source.read(true)?;
         let snapshot = compile(source.name(text.is_built_in), &text.text, strict, &own)?;
-        own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+        let now = SystemTime::now();
+        own.config.succeeded(now, snapshot.warnings.len());
         Ok(Self {
             source,
             strict,
@@ -96,6 +112,7 @@ impl Live {
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
             stale: Mutex::default(),
+            attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
@@ -104,6 +121,20 @@ impl Live {
     /// The configuration in force now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What came of the last attempt to load it.
+    pub fn attempt(&self) -> Attempt {
+        self.lock_attempt().clone()
+    }
+
+    fn lock_attempt(&self) -> MutexGuard<'_, Attempt> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is read: a path, or that it is built in.
+    pub fn source_name(&self) -> String {
+        self.source.name(self.is_built_in())
     }
 
     /// Whether no file was there and the built-in configuration is used.
@@ -118,6 +149,7 @@ impl Live {
     pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
         let result = self.in_turn(Self::reload_now).await;
         self.triggered.notify_waiters();
+        self.note_attempt(result.clone());
         result
     }
 
@@ -141,6 +173,15 @@ impl Live {
             self.own.config.failed();
             Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
         })
+    }
+
+    fn note_attempt(&self, result: Result<(), LoadError>) {
+        let mut attempt = self.lock_attempt();
+        attempt.at = SystemTime::now();
+        if result.is_ok() {
+            attempt.succeeded_at = attempt.at;
+        }
+        attempt.result = result;
     }
 
     /// Returns after the next reload, whoever asked for it.
@@ -200,6 +241,7 @@ impl Live {
         if snapshot.values.are_current() {
             if stale.take().is_some() {
                 self.own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+                self.note_attempt(Ok(()));
             }
             return Ok(());
         }
@@ -209,6 +251,7 @@ impl Live {
                 self.replace(snapshot);
                 info!("Reloaded config file with changed values of its placeholders");
                 self.log_warnings();
+                self.note_attempt(Ok(()));
                 Ok(())
             }
             Err(problems) => {
@@ -216,6 +259,7 @@ impl Live {
                 if stale.as_ref() != Some(&problems) {
                     problems.log("Error reloading config with changed values of its placeholders");
                     *stale = Some(problems.clone());
+                    self.note_attempt(Err(problems.clone()));
                 }
                 Err(problems)
             }
@@ -282,11 +326,12 @@ fn read(path: &Path) -> io::Result<String> {
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
 fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
-    let file = super::load(text, &LoadOptions { strict })
+    let mut file = super::load(text, &LoadOptions { strict })
         .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
     let yaml = file.to_yaml();
     let values = file.values.clone();
     let mut warnings: Vec<String> = file.warnings.iter().map(|warning| format!("{name}:{warning}")).collect();
+    let heartbeats = file.heartbeats.take().map(Arc::from);
     let modules = probers::compile_all(file);
     let mut broken = Vec::new();
     for module in modules.values() {
@@ -303,7 +348,7 @@ fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot
         let counters = counters.remove(name.as_str()).unwrap_or_default();
         (name.clone(), Loaded { module: Arc::clone(module), counters })
     });
-    Ok(Snapshot { modules: modules.collect(), yaml, warnings, values })
+    Ok(Snapshot { modules: modules.collect(), heartbeats, yaml, warnings, values })
 }
 
 #[cfg(test)]
@@ -346,11 +391,16 @@ mod tests {
         assert_eq!(problems.0.len(), 1);
         assert!(problems.0[0].starts_with(&format!("{}:2:", file.0.display())), "{problems}");
         assert_eq!(names(&live), ["a"]);
+        let attempt = live.attempt();
+        assert_eq!(attempt.result, Err(problems));
+        assert!(attempt.succeeded_at < attempt.at);
 
         file.write("modules:\n  b: {prober: tcp}\n");
         assert_eq!(live.reload().await, Ok(()));
         assert_eq!(names(&live), ["b"]);
         assert_eq!(before.modules.len(), 1, "a running probe keeps its module");
+        let attempt = live.attempt();
+        assert_eq!((attempt.result, attempt.succeeded_at), (Ok(()), attempt.at));
 
         std::fs::remove_file(&file.0).unwrap();
         let problems = live.reload().await.unwrap_err();

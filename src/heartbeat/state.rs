@@ -373,7 +373,8 @@ fn end_pause(record: &mut Record, at: Time) {
 
 /// The receiver was blind from `from` to `to`: a deadline in that time moves to `settled`.
 ///
-/// Heartbeats that were down before stay so, and those whose deadline lies later keep it.
+/// Heartbeats that were down before stay so, and those whose deadline lies later keep it. Of those that had credit
+/// already, only the blind time is forgiven.
 pub fn forgive(definition: &Definition, record: &mut Record, from: Time, to: Time, settled: Time) {
     let status = evaluate(definition, record, from);
     if status.state == State::Down || status.state == State::Paused {
@@ -381,7 +382,10 @@ pub fn forgive(definition: &Definition, record: &mut Record, from: Time, to: Tim
     }
     let due = [status.deadline, status.run_deadline].into_iter().flatten().min();
     if due.is_some_and(|due| due <= to) {
-        record.credit = Some(record.credit.map_or(settled, |credit| credit.max(settled)));
+        // Credit that was running goes on where it stopped: restart after restart would put off an alarm for ever.
+        let running = record.credit.filter(|credit| *credit > from);
+        let rest = running.and_then(|credit| credit.checked_add_signed(to - from));
+        record.credit = Some(rest.unwrap_or(settled));
     }
 }
 

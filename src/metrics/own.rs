@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 
 use super::Metric;
 use super::names as n;
-use super::negotiate::Exposition;
 use super::samples::{IntoValue as _, Labels};
 use super::text::Writer;
 
@@ -45,9 +44,7 @@ impl Own {
     }
 
     /// Appends all families, sorted by name. The counters of sockets live elsewhere and are passed in.
-    pub fn write(&self, out: &mut Vec<u8>, as_: Exposition, dials: &DialCounters, icmp: IcmpCounters) {
-        let mut writer = Writer::new(out, as_.syntax, as_.escaping);
-        let w = &mut writer;
+    pub fn write(&self, w: &mut Writer<'_>, dials: &DialCounters, icmp: IcmpCounters) {
         let plain = |w: &mut Writer<'_>, metric: Metric, value: f64| {
             w.family(metric);
             w.sample(&Labels::None, value);
@@ -77,7 +74,6 @@ impl Own {
         for (code, value) in [("200", self.scrapes.answered.value()), ("500", 0.0), ("503", 0.0)] {
             w.sample(&Labels::One("code", code), value);
         }
-        writer.finish();
     }
 
     fn write_modules(&self, w: &mut Writer<'_>) {
@@ -227,6 +223,11 @@ impl ModuleCounters {
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         self.sum.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Probes that succeeded, and those that failed.
+    pub fn totals(&self) -> [u64; 2] {
+        [&self.success, &self.failure].map(|counter| counter.0.load(Ordering::Relaxed))
     }
 
     fn write_histogram(&self, w: &mut Writer<'_>, module: &str) {
@@ -481,13 +482,15 @@ impl OpenFiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::text::{Escaping, Syntax};
 
     fn text(own: &Own) -> String {
         let mut out = Vec::new();
         let dials = DialCounters::default();
         dials.attempted();
         dials.failed(DialFailure::Refused);
-        own.write(&mut out, Exposition::DEFAULT, &dials, IcmpCounters { dropped: 2, unmatched: 3 });
+        let mut writer = Writer::new(&mut out, Syntax::Prometheus, Escaping::Underscores);
+        own.write(&mut writer, &dials, IcmpCounters { dropped: 2, unmatched: 3 });
         String::from_utf8(out).unwrap()
     }
 
@@ -502,7 +505,10 @@ mod tests {
             .filter_map(|line| line.split(' ').next())
             .collect();
         let all = n::TABLE.iter().map(|facts| facts.name);
-        let want: Vec<&str> = all.filter(|name| !name.starts_with("probe_")).collect();
+        let is_of_heartbeats =
+            |name: &str| name.starts_with("heartbeat_") && !name.starts_with("heartbeat_exporter_");
+        let want: Vec<&str> =
+            all.filter(|name| !name.starts_with("probe_") && !is_of_heartbeats(name)).collect();
         assert_eq!(families, want);
     }
 

@@ -112,6 +112,19 @@ impl<'a> Writer<'a> {
         self.value(value);
     }
 
+    /// One sample with labels that are text of the format already, such as `a="1",b="2"`, and some more.
+    pub fn sample_of(&mut self, labels: &str, more: &[(&str, &str)], value: f64) {
+        self.out.extend_from_slice(self.name.as_bytes());
+        self.out.push(b'{');
+        self.out.extend_from_slice(labels.as_bytes());
+        for (name, label) in more {
+            self.out.push(b',');
+            self.label(name, label);
+        }
+        self.out.push(b'}');
+        self.value(value);
+    }
+
     /// Ends the text, as the format wants it.
     pub fn finish(self) {
         if self.syntax == Syntax::OpenMetrics {

@@ -9,7 +9,7 @@ mod icmp;
 mod stream;
 mod target;
 mod tcp;
-mod tls_client;
+pub(crate) mod tls_client;
 mod tls_handshake;
 mod tls_report;
 mod unix;

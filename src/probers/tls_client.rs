@@ -5,7 +5,12 @@ use crate::net::tls::{PemSource, TlsClient, TlsSettings, TlsVersion};
 
 /// The client of a module; files it names are read at its first handshake.
 pub fn compile(written: &TlsConfig, alpn: Vec<Vec<u8>>) -> TlsClient {
-    TlsClient::new(TlsSettings {
+    TlsClient::new(settings(written, alpn))
+}
+
+/// The settings of a client.
+pub fn settings(written: &TlsConfig, alpn: Vec<Vec<u8>>) -> TlsSettings {
+    TlsSettings {
         ca: pem(&written.ca, &written.ca_file),
         cert: pem(&written.cert, &written.cert_file),
         key: pem(written.key.expose(), &written.key_file),
@@ -14,7 +19,7 @@ pub fn compile(written: &TlsConfig, alpn: Vec<Vec<u8>>) -> TlsClient {
         min_version: written.min_version.map(version),
         max_version: written.max_version.map(version),
         alpn,
-    })
+    }
 }
 
 fn pem(inline: &str, file: &str) -> Option<PemSource> {

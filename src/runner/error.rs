@@ -103,6 +103,11 @@ closed_set! {
         Mismatch = "mismatch" "the peer's answer does not match what is expected",
         Rcode = "rcode" "the DNS response code is not among the valid ones",
         Record = "record" "a DNS record check failed",
+        Missed = "missed" "the heartbeat has been silent for too long",
+        Overrun = "overrun" "a run of the heartbeat's job takes too long",
+        Failed = "failed" "the heartbeat's job reported a failure",
+        Data = "data" "the last check-in of the heartbeat carried data, which counts as a failure",
+        NeverSeen = "never_seen" "the heartbeat has never reported",
         Unsupported = "unsupported" "the prober needs something that this operating system does not have",
     }
 }

@@ -1,12 +1,12 @@
-//! Everything that is not a probe: `/metrics`, `/logs`, `/-/reload` and the page.
+//! What tools ask for besides probes: `/metrics`, `/logs` and `/-/reload`.
 
 use hyper::http::request::Parts;
 use hyper::{Method, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Server, debug, query};
+use super::{Server, debug, heartbeats, query};
 use crate::metrics::own::IcmpCounters;
-use crate::ui;
+use crate::metrics::text::Writer;
 
 /// `/metrics`: what this process counts about itself.
 pub fn metrics(server: &Server, request: &Parts) -> Reply {
@@ -14,7 +14,12 @@ pub fn metrics(server: &Server, request: &Parts) -> Reply {
     let icmp = server.net.icmp.stats();
     let icmp = IcmpCounters { dropped: icmp.replies_dropped, unmatched: icmp.replies_unmatched };
     let reply = reply::exposition(&request.headers, |out, exposition| {
-        server.own.write(out, exposition, &server.net.dials, icmp);
+        let mut writer = Writer::new(out, exposition.syntax, exposition.escaping);
+        server.own.write(&mut writer, &server.net.dials, icmp);
+        if let Some(service) = &server.heartbeats {
+            heartbeats::write_own(&mut writer, service);
+        }
+        writer.finish();
     });
     drop(in_flight);
     server.own.scrapes.answered.add();
@@ -70,11 +75,4 @@ pub async fn reload(server: &Server, request: &Parts) -> Reply {
             reply::error(StatusCode::INTERNAL_SERVER_ERROR, &message)
         }
     }
-}
-
-/// The page for people.
-pub fn index(server: &Server) -> Reply {
-    let snapshot = server.live.snapshot();
-    let page = ui::index(snapshot.modules.keys().map(String::as_str), &server.history.all());
-    reply::ok("text/html; charset=utf-8", page)
 }

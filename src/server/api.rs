@@ -19,7 +19,7 @@ use crate::runner::{Event, Span};
 pub async fn probe(server: &Server, request: &Parts) -> Reply {
     let query = Query::parse(request.uri.query().unwrap_or_default());
     match probe::run(server, request, query).await {
-        Ok(record) => answer(StatusCode::OK, &report(&record)),
+        Ok(record) => answer(StatusCode::OK, &remembered(&record)),
         Err(Refusal { status, message }) => error(status, &message),
     }
 }
@@ -32,7 +32,7 @@ pub fn history(server: &Server, request: &Parts) -> Reply {
     };
     let records = server.history.all();
     let records = records.iter().filter(|record| wanted.matches(record));
-    let probes: Vec<Value> = records.take(wanted.limit).map(|record| report(record)).collect();
+    let probes: Vec<Value> = records.take(wanted.limit).map(|record| remembered(record)).collect();
     answer(StatusCode::OK, &json!({ "probes": probes }))
 }
 
@@ -86,11 +86,20 @@ impl Wanted {
 /// Reports in an answer that asks for no number; a report has some kilobytes.
 const DEFAULT_LIMIT: usize = 100;
 
-fn report(record: &Record) -> Value {
+/// The report of a probe, with the number it is remembered under.
+fn remembered(record: &Record) -> Value {
+    let mut report = report(record);
+    if let Some(object) = report.as_object_mut() {
+        object.insert("id".to_owned(), record.id.into());
+    }
+    report
+}
+
+/// The report of a probe.
+pub fn report(record: &Record) -> Value {
     let outcome = &record.outcome;
     let report = &outcome.report;
     json!({
-        "id": record.id,
         "module": record.module.name,
         "prober": record.module.written.prober.map(|kind| kind.name()),
         "target": record.target,
@@ -148,11 +157,13 @@ fn unix_seconds(time: SystemTime) -> f64 {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
-fn error(status: StatusCode, message: &str) -> Reply {
+/// An error as JSON.
+pub fn error(status: StatusCode, message: &str) -> Reply {
     answer(status, &json!({ "error": message }))
 }
 
-fn answer(status: StatusCode, body: &Value) -> Reply {
+/// JSON and a newline.
+pub fn answer(status: StatusCode, body: &Value) -> Reply {
     let mut reply = reply::ok(JSON, format!("{body}\n"));
     *reply.status_mut() = status;
     reply

@@ -7,7 +7,7 @@ use hyper::http::request::Parts;
 use hyper::{HeaderMap, StatusCode};
 
 use super::reply::{self, Reply};
-use super::{Server, debug, probe_log, query};
+use super::{Server, debug, heartbeats, probe_log, query};
 use crate::logging;
 use crate::metrics::text;
 use crate::probers::Module;
@@ -18,6 +18,12 @@ use crate::runner::{self, budget};
 pub async fn answer(server: &Server, request: &Parts) -> Reply {
     let query = Query::parse(request.uri.query().unwrap_or_default());
     let debug = query.debug;
+    if query.module == HEARTBEAT
+        && !server.live.snapshot().modules.contains_key(HEARTBEAT)
+        && server.heartbeats.is_some()
+    {
+        return heartbeats::probe(server, request, &query.target);
+    }
     match run(server, request, query).await {
         Ok(record) if debug => reply::ok(reply::TEXT, debug::text(server.log_format, &record)),
         Ok(record) => exposition(&request.headers, &record.outcome),
@@ -87,6 +93,10 @@ fn exposition(request: &HeaderMap, outcome: &runner::Outcome) -> Reply {
 /// Set by Prometheus on every scrape, in seconds.
 static SCRAPE_TIMEOUT: HeaderName = HeaderName::from_static("x-prometheus-scrape-timeout-seconds");
 
+/// Answer to a request without a target.
+pub const MISSING_TARGET: &str = "Target parameter is missing";
+/// Not a module but the state of a heartbeat, unless there is a module of that name.
+const HEARTBEAT: &str = "heartbeat";
 /// Module when the request names none.
 const DEFAULT_MODULE: &str = "http_2xx";
 
@@ -124,7 +134,7 @@ impl Query {
     /// Why this cannot be probed with that module.
     fn refusal(&self, module: &Module) -> Option<String> {
         if self.target.is_empty() {
-            return Some("Target parameter is missing".to_owned());
+            return Some(MISSING_TARGET.to_owned());
         }
         if module.written.prober.is_none() {
             let mut message = "Unknown prober ".to_owned();

@@ -355,7 +355,7 @@ fn targets_are_escaped_on_the_page() {
     let exporter = start(&[]);
     exporter.get("/probe?module=tcp&target=%3Cscript%3Ealert(1)%3C/script%3E%26%22%27");
     let page = exporter.get("/").text();
-    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&#34;&#39;"), "{page}");
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;&amp;&quot;'"), "{page}");
     assert!(!page.contains("<script"), "{page}");
 }
 

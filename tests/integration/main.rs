@@ -8,14 +8,41 @@
 mod api;
 /// Flags, exit codes and the end of the process.
 mod cli;
+/// The subcommands that report to a receiver.
+#[cfg(target_os = "linux")]
+mod client {
+    mod agent;
+    mod output;
+    mod reports;
+    mod signals;
+}
 /// What each path answers.
 mod endpoints;
+/// Heartbeats and health checks over gRPC.
+mod heartbeat_grpc;
+/// Heartbeats are made, changed, paused and removed at run time.
+mod heartbeat_manage;
+/// Heartbeats: metrics, discovery, probes, reloads and restarts.
+mod heartbeats;
+/// Signals by HTTP: contracts of others.
+mod heartbeats_contracts;
+/// Signals by HTTP: pings of healthchecks.io.
+mod heartbeats_healthchecks;
+/// Signals by HTTP: clients that mean no good, and trouble of our own.
+mod heartbeats_hostile;
+/// Signals by HTTP: our own contract.
+mod heartbeats_native;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.
 mod metric_names;
 /// METRICS.md says what the code says.
 mod metrics_doc;
+/// Completions and the manual page are those of the command line.
+#[cfg(target_os = "linux")]
+mod packaging;
+/// The pages for people.
+mod pages;
 /// A configuration made for blackbox_exporter.
 mod peer_configuration;
 /// Values from the environment and from files.
@@ -47,6 +74,8 @@ mod secrets;
 mod support;
 /// Sockets from systemd, and what it is told.
 mod systemd;
+/// One probe in a terminal.
+mod terminal;
 /// tests/README.md names tests that exist.
 mod test_map;
 /// HTTPS, users, headers and limits of the exporter itself.

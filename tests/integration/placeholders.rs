@@ -41,7 +41,7 @@ modules:
   websocket: {prober: websocket, websocket: {headers: {X-A: "${env:SECRET}"}, query_response: [{send: "${file:secret}"}]}}
 heartbeats:
   services:
-    job: {every: 1h, tags: ["${file:secret}"], labels: {a: "${env:SECRET}"}}
+    job: {every: 1h, token: "${env:HOST}", labels: {region: "${env:REGION}"}}
 "#;
 
 /// Greets, answers each line with `answer` and closes; keeps what it was sent.
@@ -120,6 +120,11 @@ fn values_reach_their_peer_and_nobody_else() {
     // The place for what is meant to be seen.
     let tcp = exporter.get(&format!("/probe?module=tcp&target={lines}")).text();
     assert!(tcp.contains("probe_expect_info{region=\"north\"} 1\n"), "{tcp}");
+    let metrics = exporter.get("/metrics").text();
+    assert!(
+        metrics.contains("heartbeat=\"job\",kind=\"every\",namespace=\"default\",region=\"north\""),
+        "{metrics}"
+    );
 
     let debug = exporter.get(&format!("/probe?module=tcp&debug=true&target={lines}")).text();
     for shown in [
@@ -138,7 +143,7 @@ fn values_reach_their_peer_and_nobody_else() {
     assert_eq!(conflict.status, 400);
     assert!(conflict.text().contains("${env:HOST}"), "{}", conflict.text());
     let config = exporter.get("/config").text();
-    for (written, count) in [("${env:SECRET}", 10), ("${file:secret}", 9), ("${env:FAMILY}", 1)] {
+    for (written, count) in [("${env:SECRET}", 9), ("${file:secret}", 8), ("${env:FAMILY}", 1)] {
         assert_eq!(config.matches(written).count(), count, "{written}: {config}");
     }
     let log = exporter.log();

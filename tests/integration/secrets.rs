@@ -133,10 +133,14 @@ fn secrets_reach_their_peer_and_nobody_else() {
         assert!(heard.contains(sent), "{sent}: {heard}");
     }
 
-    for path in ["/", "/config", "/metrics", "/api/v1/history", "/logs?id=1"] {
-        let reply = exporter.get(path);
+    let mut paths: Vec<String> =
+        ["/", "/config", "/configuration", "/metrics", "/api/v1/history"].map(str::to_owned).into();
+    paths.extend((0..modules.len() * 3).flat_map(|id| [format!("/logs?id={id}"), format!("/probes/{id}")]));
+    paths.extend(modules.iter().map(|module| format!("/configuration?module={module}")));
+    for path in paths {
+        let reply = exporter.get(&path);
         assert_eq!(reply.status, 200, "{path}");
-        check(path, &reply.text());
+        check(&path, &reply.text());
     }
     let config = exporter.get("/config").text();
     assert_eq!(config.matches("<secret>").count(), 17, "{config}");
@@ -149,6 +153,7 @@ fn secrets_reach_their_peer_and_nobody_else() {
     let reply = exporter.request("POST", "/-/reload", &[]);
     assert_eq!(reply.status, 500);
     check("/-/reload", &reply.text());
+    check("/configuration", &exporter.get("/configuration").text());
     exporter.wait_for_log("Error reloading config");
     exporter.log().iter().for_each(|line| check("the log", line));
 

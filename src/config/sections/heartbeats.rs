@@ -43,9 +43,9 @@ pub struct Heartbeats {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Declared {
     /// What is expected of it.
-    pub definition: Definition,
+    pub definition: Arc<Definition>,
     /// As written, for `/config`.
-    pub written: Service,
+    pub written: Box<Service>,
     /// Where its follow-up probe is declared.
     pub(in crate::config) probe_position: Position,
 }
@@ -248,7 +248,7 @@ impl Emit for Services<'_> {
     fn emit(&self, out: &mut Emitter) {
         out.block("{}", |out| {
             for (key, declared) in self.0 {
-                out.entry(&key.name, &declared.written);
+                out.entry(&key.name, &*declared.written);
             }
         });
     }
@@ -361,7 +361,8 @@ impl Declared {
         }
         match made {
             Ok(definition) => {
-                Some(Self { definition, written: service, probe_position: written.position_of("on_miss") })
+                let probe_position = written.position_of("on_miss");
+                Some(Self { definition: Arc::new(definition), written: Box::new(service), probe_position })
             }
             Err(("", why)) => {
                 ctx.error_here(written.position(), format!("cannot be used: {why}"));

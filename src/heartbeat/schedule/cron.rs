@@ -1,5 +1,8 @@
 //! `cron:`: five fields, as Debian's cron reads them, in a time zone.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
 use chrono::TimeDelta;
 use chrono_tz::Tz;
 use croner::parser::{CronParser, Seconds, Year};
@@ -14,9 +17,12 @@ use super::Time;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cron {
     text: String,
-    parsed: croner::Cron,
+    parsed: Arc<croner::Cron>,
     zone: Tz,
 }
+
+/// What is in use, by text: parsed it takes five kilobytes, and large fleets have few texts.
+static SHARED: Mutex<Option<HashMap<String, Weak<croner::Cron>>>> = Mutex::new(None);
 
 impl Cron {
     /// Parses five fields or a nickname such as `@daily`.
@@ -24,14 +30,23 @@ impl Cron {
     /// # Errors
     /// A sentence that says which part is wrong, or that no date ever matches.
     pub fn parse(text: &str, zone: Tz) -> Result<Self, String> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let shared = shared.get_or_insert_default();
+        if let Some(parsed) = shared.get(text).and_then(Weak::upgrade) {
+            return Ok(Self { text: text.to_owned(), parsed, zone });
+        }
         let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
-        let parsed = parser.parse(text).map_err(|error| error.to_string())?;
+        let parsed = Arc::new(parser.parse(text).map_err(|error| error.to_string())?);
         let cron = Self { text: text.to_owned(), parsed, zone };
         // A leap day is the rarest date that exists.
-        match cron.next(chrono::DateTime::UNIX_EPOCH + TimeDelta::days(365 * 50)) {
-            Some(_) => Ok(cron),
-            None => Err("no date ever matches it".to_owned()),
+        if cron.next(chrono::DateTime::UNIX_EPOCH + TimeDelta::days(365 * 50)).is_none() {
+            return Err("no date ever matches it".to_owned());
         }
+        if shared.len() == shared.capacity() {
+            shared.retain(|_, parsed| parsed.strong_count() > 0);
+        }
+        shared.insert(text.to_owned(), Arc::downgrade(&cron.parsed));
+        Ok(cron)
     }
 
     /// The first slot after `after`.

@@ -152,6 +152,16 @@ fn e1_an_early_contact_counts_when_that_is_allowed() {
 }
 
 #[test]
+fn d6_old_names_of_zones_are_read() {
+    for (old, new) in
+        [("Asia/Calcutta", "Asia/Kolkata"), ("US/Eastern", "America/New_York"), ("GB", "Europe/London")]
+    {
+        let [old, new] = [old, new].map(|name| slots(&cron("30 2 * * *", name), "2026-03-07T12:00:00Z", 30));
+        assert_eq!(old, new);
+    }
+}
+
+#[test]
 fn f6_a_year_is_not_too_long() {
     let yearly = Schedule::Every(TimeDelta::days(400));
     check(&yearly, "2026-01-01T00:00:00Z", "2027-02-05T00:00Z 2028-03-11T00:00Z");

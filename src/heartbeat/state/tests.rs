@@ -261,6 +261,40 @@ fn e1_early_signals_of_a_schedule() {
 }
 
 #[test]
+fn d2_d3_silence_at_the_end_of_summer_time() {
+    // Deadlines are worked out in UTC: an hour that comes twice is two hours, and grace has no zone.
+    let cases = [
+        (
+            ("Europe/Riga", "15 * * * *", 60),
+            "2023-10-29T00:55:00Z",
+            [("01:05:00", UP), ("01:15:00", LATE), ("02:15:00", MISSED)],
+        ),
+        (
+            ("Europe/Berlin", "*/30 * * * *", 5),
+            "2026-10-25T00:30:00Z",
+            [("00:59:59", UP), ("01:00:00", LATE), ("01:05:00", MISSED)],
+        ),
+        (
+            ("America/New_York", "30 1 * * *", 5),
+            "2026-11-01T05:30:00Z",
+            [("05:35:00", UP), ("06:35:00", UP), ("23:00:00", UP)],
+        ),
+    ];
+    for ((zone, cron, grace), contact, moments) in cases {
+        let schedule = Schedule::Cron(Cron::parse(cron, zone.parse().unwrap()).unwrap());
+        let definition = Definition { schedule, grace: TimeDelta::minutes(grace), ..definition() };
+        let contact: Time = contact.parse().unwrap();
+        let mut record = Record::new(contact);
+        accept(&definition, &mut record, &Event::new(Signal::Success, contact));
+        for (moment, want) in moments {
+            let moment: Time = format!("{}T{moment}Z", contact.date_naive()).parse().unwrap();
+            let status = evaluate(&definition, &record, moment);
+            assert_eq!((status.state, status.reason), want, "{zone} {moment}");
+        }
+    }
+}
+
+#[test]
 fn a_window_is_late_while_it_is_open_and_missed_at_its_end() {
     let window = Window::parse("16:05", "24:00", "Asia/Shanghai".parse().unwrap()).unwrap();
     let grace = TimeDelta::zero();
@@ -342,6 +376,13 @@ fn r1_c4_blind_time_is_forgiven_once() {
     forgive(&story.definition, &mut story.record, at(50), at(200), at(230));
     assert_eq!((story.state(200), story.state(229), story.state(230)), (LATE, LATE, MISSED));
     assert_eq!(story.record.changed, at(230));
+    // Blind again meanwhile: what was left of the credit is left still, and no more.
+    let mut story = Story::new(definition());
+    story.signal(0, Signal::Success);
+    forgive(&story.definition, &mut story.record, at(50), at(200), at(230));
+    forgive(&story.definition, &mut story.record, at(210), at(215), at(245));
+    forgive(&story.definition, &mut story.record, at(225), at(240), at(270));
+    assert_eq!((story.state(244), story.state(245)), (LATE, MISSED));
     // A client that repeats its signal in time is never down.
     let mut story = Story::new(definition());
     story.signal(0, Signal::Success);

@@ -37,6 +37,20 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Verified,
+        Self::Expired,
+        Self::NotYetValid,
+        Self::UnknownCa,
+        Self::NameMismatch,
+        Self::SelfSigned,
+        Self::IncompleteChain,
+        Self::Revoked,
+        Self::Weak,
+        Self::Invalid,
+    ];
+
     /// Value of the `reason` label; `None` if the chain is verified. A closed set.
     pub fn reason(self) -> Option<&'static str> {
         match self {

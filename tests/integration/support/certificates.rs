@@ -64,7 +64,14 @@ impl Authority {
 
     /// Settings of a server with a certificate for these names and addresses.
     pub fn issue(&self, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
-        self.server(names, validity, WebPkiClientVerifier::no_client_auth())
+        self.issue_as("leaf", names, validity)
+    }
+
+    /// The same with another common name.
+    pub fn issue_as(&self, common_name: &str, names: &[&str], validity: Validity) -> Arc<ServerConfig> {
+        let (mut params, key) = leaf(names, validity);
+        params.distinguished_name = named(common_name);
+        self.server(params, &key, WebPkiClientVerifier::no_client_auth())
     }
 
     /// Settings of a server that wants a certificate of ours, which nobody has.
@@ -73,17 +80,17 @@ impl Authority {
         roots.add(self.certificate.clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build();
-        self.server(names, Validity::Now, verifier.unwrap())
+        let (params, key) = leaf(names, Validity::Now);
+        self.server(params, &key, verifier.unwrap())
     }
 
     fn server(
         &self,
-        names: &[&str],
-        validity: Validity,
+        params: CertificateParams,
+        key: &KeyPair,
         clients: Arc<dyn ClientCertVerifier>,
     ) -> Arc<ServerConfig> {
-        let (params, key) = leaf(names, validity);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        let certificate = params.signed_by(key, &self.issuer).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

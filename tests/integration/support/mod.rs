@@ -1,6 +1,8 @@
 //! What all tests share: one probe from its configuration to its samples.
 
 pub mod certificates;
+#[cfg(target_os = "linux")]
+pub mod client;
 pub mod exporter;
 pub mod frames;
 pub mod http3;
@@ -9,7 +11,10 @@ pub mod http_peer;
 pub mod namespace;
 pub mod odd_certificates;
 pub mod peers;
+#[cfg(target_os = "linux")]
+pub mod receiver;
 pub mod requests;
+pub mod session;
 
 use std::time::Duration;
 

@@ -1,6 +1,9 @@
 //! Programs that run for one test, the exporter among them, and what a scrape of it says.
 
+pub mod browser;
 pub mod certificates;
+pub mod heartbeats;
+pub mod prometheus;
 
 use std::fmt::Debug;
 use std::fs;

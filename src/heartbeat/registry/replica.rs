@@ -1,0 +1,131 @@
+//! What other receivers with the same store do to our heartbeats.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::{Cell, Heartbeat, Key, Lookup, Origin, Record, Registry};
+use crate::heartbeat::record::Counts;
+use crate::heartbeat::store::{Change, Kind};
+
+impl Registry {
+    /// Takes over what other receivers write, until the store is closed.
+    pub async fn follow(&self, mut changes: mpsc::Receiver<Change>) {
+        while let Some(change) = changes.recv().await {
+            match change {
+                Change::Receiver { name, is_present } => {
+                    info!(receiver = &*name, is_present, "Another receiver of the same store");
+                }
+                Change::Entry { kind, key, value } => {
+                    let Ok(key) = key.parse::<Key>() else { continue };
+                    let taken = match kind {
+                        Kind::Record => self.take_record(&key, value.as_deref()),
+                        Kind::Definition => self.take_definition(&key, value).await,
+                        // Tells when the others were alive; our own blind time is ours.
+                        Kind::Mark => Ok(()),
+                    };
+                    if let Err(why) = taken {
+                        warn!(heartbeat = %key, err = why, "A change by another receiver cannot be read");
+                    }
+                }
+            }
+        }
+    }
+
+    fn take_record(&self, key: &Key, value: Option<&[u8]>) -> Result<(), String> {
+        let (Some(value), Ok(heartbeat)) = (value, self.find(Lookup::Key(key))) else { return Ok(()) };
+        let theirs: Record = serde_json::from_slice(value).map_err(|error| error.to_string())?;
+        let mut cell = heartbeat.lock();
+        let Cell { record, staged, .. } = &mut *cell;
+        // A change in flight was made without theirs, and will take the place of ours.
+        for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+            let merged = merge(record, &theirs);
+            if merged != **record {
+                *record = Arc::new(merged);
+            }
+        }
+        if cell.staged.is_empty() {
+            self.inner.arm(&heartbeat, &mut cell);
+        }
+        Ok(())
+    }
+
+    async fn take_definition(&self, key: &Key, value: Option<Box<[u8]>>) -> Result<(), String> {
+        let _one_at_a_time = self.managing.lock().await;
+        let declared = match value {
+            Some(written) => Some(self.read_definition(&self.settings(), key, &written)?),
+            None => None,
+        };
+        let mut index = self.index_mut();
+        let found = index.by_key.get(key).cloned();
+        if let Some(heartbeat) = found.filter(|heartbeat| heartbeat.origin() == Origin::File) {
+            heartbeat.lock().beneath = declared.map(|(declared, origin)| (Arc::new(declared), origin));
+            return Ok(());
+        }
+        let Some((declared, origin)) = declared else {
+            if let Some(heartbeat) = index.remove(key) {
+                heartbeat.lock().is_gone = true;
+            }
+            return Ok(());
+        };
+        if let Some(what) = index.taken(&declared) {
+            return Err(format!("another heartbeat has its {what}"));
+        }
+        let now = self.now();
+        let heartbeat = match index.remove(key) {
+            Some(heartbeat) => {
+                self.redefine(&heartbeat, &mut heartbeat.lock(), &declared, now);
+                heartbeat
+            }
+            None => Arc::new(Heartbeat::new(declared.clone(), origin, Record::new(now))),
+        };
+        index.insert(&heartbeat, &declared);
+        Ok(())
+    }
+}
+
+/// Both records in one: the later signal decides what the heartbeat is, and counters never fall.
+///
+/// Signals that two receivers take at the same time are counted as one, which is less wrong than twice.
+fn merge(ours: &Record, theirs: &Record) -> Record {
+    let newest = |record: &Record| record.last.values().copied().max().unwrap_or(record.created);
+    let age = |record: &Record| (newest(record), record.changed);
+    let (late, early) = if age(theirs) > age(ours) { (theirs, ours) } else { (ours, theirs) };
+    let mut merged = late.clone();
+    merged.created = ours.created.min(theirs.created);
+    for (signal, time) in &early.last {
+        let last = merged.last.entry(*signal).or_insert(*time);
+        *last = (*last).max(*time);
+    }
+    merge_counts(&mut merged.counts, &early.counts);
+    merged
+}
+
+fn merge_counts(counts: &mut Counts, others: &Counts) {
+    for (signal, count) in &others.signals {
+        let ours = counts.signals.entry(*signal).or_default();
+        *ours = (*ours).max(*count);
+    }
+    for (state, count) in &others.changes {
+        let ours = counts.changes.entry(*state).or_default();
+        *ours = (*ours).max(*count);
+    }
+    let pairs = [
+        (&mut counts.ignored, others.ignored),
+        (&mut counts.missed, others.missed),
+        (&mut counts.early, others.early),
+        (&mut counts.gaps, others.gaps),
+        (&mut counts.reordered, others.reordered),
+        (&mut counts.restarts, others.restarts),
+        (&mut counts.undetected_restarts, others.undetected_restarts),
+        (&mut counts.false_alarms, others.false_alarms),
+        (&mut counts.suspicions_confirmed, others.suspicions_confirmed),
+        (&mut counts.suspicions_refuted, others.suspicions_refuted),
+        (&mut counts.suspicions_inconclusive, others.suspicions_inconclusive),
+    ];
+    for (ours, theirs) in pairs {
+        *ours = (*ours).max(theirs);
+    }
+    counts.mistake_seconds = counts.mistake_seconds.max(others.mistake_seconds);
+}

@@ -1,0 +1,133 @@
+//! The pages for people: which request shows what. How it looks is in [`crate::ui`].
+
+use std::time::SystemTime;
+
+use hyper::StatusCode;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, HeaderValue, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::http::request::Parts;
+
+use super::probe::{self, Query, Refusal};
+use super::reply::{self, Reply};
+use super::{Server, query};
+use crate::runner::history::Record;
+use crate::ui::configuration::Configuration;
+use crate::ui::start::Filter;
+use crate::ui::{self, Place};
+
+/// The start page, with the remembered probes that the parameters `module`, `target` and `outcome` select.
+pub fn start(server: &Server, request: &Parts) -> Reply {
+    let [module, target, outcome] = parameters(request, ["module", "target", "outcome"]);
+    let success = match outcome.as_deref() {
+        Some("success") => Some(true),
+        Some("failure") => Some(false),
+        // The page shows what was selected, so a typing mistake is seen.
+        _ => None,
+    };
+    let filter = Filter { module, target, success };
+    let snapshot = server.live.snapshot();
+    let modules = snapshot.modules.values().map(|loaded| &*loaded.module);
+    page(StatusCode::OK, ui::start::start(here(""), modules, &server.history.all(), &filter))
+}
+
+/// `/probes/<id>`: one remembered probe.
+pub fn probe(server: &Server, id: &str) -> Reply {
+    let place = here("../");
+    match id.parse().ok().and_then(|id| server.history.by_id(id)) {
+        Some(record) => page(StatusCode::OK, probe_page(server, place, &record)),
+        None => {
+            let message = "There is no probe of this number, or it is not remembered any more. --history.limit \
+                           says how many are; failures are kept longer.";
+            page(StatusCode::NOT_FOUND, ui::complaint(place, "No such probe", message))
+        }
+    }
+}
+
+/// `/probes/run`: runs a probe as `/probe` does, and leads to its page.
+pub async fn run(server: &Server, request: &Parts) -> Reply {
+    let place = here("../");
+    match probe::run(server, request, Query::parse(request.uri.query().unwrap_or_default())).await {
+        Ok(record) if server.history.by_id(record.id).is_some() => {
+            // Relative to this page, whatever a proxy in front calls it.
+            reply::redirect(StatusCode::SEE_OTHER, &record.id.to_string())
+        }
+        Ok(record) => page(StatusCode::OK, probe_page(server, place, &record)),
+        Err(Refusal { status, message }) => page(status, ui::complaint(place, "No probe was run", &message)),
+    }
+}
+
+fn probe_page(server: &Server, place: Place, record: &Record) -> String {
+    let mut others = server.history.all();
+    others.retain(|other| other.target == record.target && other.module.name == record.module.name);
+    ui::probe::probe(place, record, &others)
+}
+
+/// `/configuration`: the modules whose name contains `search`, or the one that `module` names.
+pub fn configuration(server: &Server, request: &Parts) -> Reply {
+    let [module, search] = parameters(request, ["module", "search"]);
+    let snapshot = server.live.snapshot();
+    let Some(module) = module else {
+        let shown = Configuration {
+            snapshot: &snapshot,
+            source: &server.live.source_name(),
+            attempt: &server.live.attempt(),
+            search: &search.unwrap_or_default(),
+        };
+        return page(StatusCode::OK, ui::configuration::configuration(here(""), &shown));
+    };
+    match snapshot.modules.get(&module) {
+        Some(loaded) => page(StatusCode::OK, ui::configuration::module(here(""), loaded)),
+        None => {
+            let message = format!("The configuration in force has no module {module:?}.");
+            page(StatusCode::NOT_FOUND, ui::complaint(here(""), "No such module", &message))
+        }
+    }
+}
+
+/// The style sheet of the pages.
+pub fn style() -> Reply {
+    part("text/css; charset=utf-8", ui::STYLE)
+}
+
+/// Their icon.
+pub fn icon() -> Reply {
+    part("image/svg+xml", ui::ICON)
+}
+
+fn part(content_type: &'static str, text: &'static str) -> Reply {
+    let mut reply = reply::ok(content_type, text);
+    // Not for long: the next version may look different.
+    reply.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=300"));
+    reply.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+fn page(status: StatusCode, html: String) -> Reply {
+    let mut reply = reply::ok("text/html; charset=utf-8", html);
+    *reply.status_mut() = status;
+    let headers = [
+        (CONTENT_SECURITY_POLICY, ui::CONTENT_SECURITY_POLICY),
+        // Links lead to our own pages, and targets are nobody else's business.
+        (REFERRER_POLICY, "no-referrer"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (CACHE_CONTROL, "no-cache"),
+    ];
+    reply.headers_mut().extend(headers.map(|(name, value)| (name, HeaderValue::from_static(value))));
+    reply
+}
+
+fn here(root: &'static str) -> Place {
+    Place { root, now: SystemTime::now() }
+}
+
+/// The first value of each of these parameters; empty is the same as absent.
+fn parameters<const N: usize>(request: &Parts, names: [&str; N]) -> [Option<String>; N] {
+    let mut values = [const { None }; N];
+    for (name, value) in query::pairs(request.uri.query().unwrap_or_default()) {
+        for (slot, _) in values.iter_mut().zip(names).filter(|(_, known)| *known == name) {
+            slot.get_or_insert(value.clone());
+        }
+    }
+    values.map(|value| value.filter(|text| !text.is_empty()))
+}
