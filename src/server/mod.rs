@@ -128,6 +128,7 @@ impl Server {
             "-/healthy" => reply::ok(reply::TEXT_UTF8, "Healthy"),
             "-/ready" => reply::ok(reply::TEXT_UTF8, "Ready"),
             "" => pages::start(self, request),
+            "heartbeats" => pages::heartbeats(self, request).await,
             "configuration" => pages::configuration(self, request),
             "probes/run" => pages::run(self, request).await,
             "style.css" => pages::style(),
@@ -141,7 +142,7 @@ impl Server {
                     Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
                     None => receive::answer(self, request, body, page).await,
                 }
-            },
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! The pages for people: which request shows what. How it looks is in [`crate::ui`].
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use hyper::StatusCode;
@@ -11,8 +12,10 @@ use hyper::http::request::Parts;
 use super::probe::{self, Query, Refusal};
 use super::reply::{self, Reply};
 use super::{Server, query};
+use crate::heartbeat::record::State;
 use crate::runner::history::Record;
 use crate::ui::configuration::Configuration;
+use crate::ui::heartbeats::Search;
 use crate::ui::start::Filter;
 use crate::ui::{self, Place};
 
@@ -28,12 +31,12 @@ pub fn start(server: &Server, request: &Parts) -> Reply {
     let filter = Filter { module, target, success };
     let snapshot = server.live.snapshot();
     let modules = snapshot.modules.values().map(|loaded| &*loaded.module);
-    page(StatusCode::OK, ui::start::start(here(""), modules, &server.history.all(), &filter))
+    page(StatusCode::OK, ui::start::start(here(server, ""), modules, &server.history.all(), &filter))
 }
 
 /// `/probes/<id>`: one remembered probe.
 pub fn probe(server: &Server, id: &str) -> Reply {
-    let place = here("../");
+    let place = here(server, "../");
     match id.parse().ok().and_then(|id| server.history.by_id(id)) {
         Some(record) => page(StatusCode::OK, probe_page(server, place, &record)),
         None => {
@@ -46,7 +49,7 @@ pub fn probe(server: &Server, id: &str) -> Reply {
 
 /// `/probes/run`: runs a probe as `/probe` does, and leads to its page.
 pub async fn run(server: &Server, request: &Parts) -> Reply {
-    let place = here("../");
+    let place = here(server, "../");
     match probe::run(server, request, Query::parse(request.uri.query().unwrap_or_default())).await {
         Ok(record) if server.history.by_id(record.id).is_some() => {
             // Relative to this page, whatever a proxy in front calls it.
@@ -74,13 +77,42 @@ pub fn configuration(server: &Server, request: &Parts) -> Reply {
             attempt: &server.live.attempt(),
             search: &search.unwrap_or_default(),
         };
-        return page(StatusCode::OK, ui::configuration::configuration(here(""), &shown));
+        return page(StatusCode::OK, ui::configuration::configuration(here(server, ""), &shown));
     };
     match snapshot.modules.get(&module) {
-        Some(loaded) => page(StatusCode::OK, ui::configuration::module(here(""), loaded)),
+        Some(loaded) => page(StatusCode::OK, ui::configuration::module(here(server, ""), loaded)),
         None => {
             let message = format!("The configuration in force has no module {module:?}.");
-            page(StatusCode::NOT_FOUND, ui::complaint(here(""), "No such module", &message))
+            page(StatusCode::NOT_FOUND, ui::complaint(here(server, ""), "No such module", &message))
+        }
+    }
+}
+
+/// `/heartbeats`: those that `search`, `state` and `tag` select.
+pub async fn heartbeats(server: &Server, request: &Parts) -> Reply {
+    let place = here(server, "");
+    let Some(service) = &server.heartbeats else {
+        let message = "The configuration has no section heartbeats.";
+        return page(StatusCode::NOT_FOUND, ui::complaint(place, "No heartbeats", message));
+    };
+    let [text, state, tag] = parameters(request, ["search", "state", "tag"]);
+    let search = Search {
+        text: text.unwrap_or_default(),
+        // The page shows what was selected, so a typing mistake is seen.
+        state: State::ALL.into_iter().find(|known| Some(known.as_str()) == state.as_deref()),
+        tag: tag.unwrap_or_default(),
+    };
+    let Ok(_alone) = service.scrapes.acquire().await else { return reply::not_found() };
+    let service = Arc::clone(service);
+    // A hundred thousand heartbeats take a while; probes and signals must not wait.
+    let html = tokio::task::spawn_blocking(move || {
+        let views = service.registry.views(service.registry.now(), |_| true);
+        ui::heartbeats::heartbeats(place, &views, &search)
+    });
+    match html.await {
+        Ok(html) => page(StatusCode::OK, html),
+        Err(_) => {
+            reply::error(StatusCode::INTERNAL_SERVER_ERROR, "the list of heartbeats came to a sudden end")
         }
     }
 }
@@ -117,8 +149,8 @@ fn page(status: StatusCode, html: String) -> Reply {
     reply
 }
 
-fn here(root: &'static str) -> Place {
-    Place { root, now: SystemTime::now() }
+fn here(server: &Server, root: &'static str) -> Place {
+    Place { root, has_heartbeats: server.heartbeats.is_some(), now: SystemTime::now() }
 }
 
 /// The first value of each of these parameters; empty is the same as absent.

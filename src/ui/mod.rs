@@ -4,6 +4,7 @@
 //! which shows characters that would do something instead of being seen.
 
 pub mod configuration;
+pub mod heartbeats;
 pub mod probe;
 pub mod start;
 
@@ -35,6 +36,8 @@ pub struct Place {
     /// The way from this page to the start page, for relative links: empty, or some `../`. Links are
     /// relative since a proxy in front may serve the pages below a path that is unknown here.
     pub root: &'static str,
+    /// Whether there is a page of heartbeats.
+    pub has_heartbeats: bool,
     /// When the page was asked for.
     pub now: SystemTime,
 }
@@ -56,7 +59,12 @@ pub fn complaint(place: Place, title: &str, message: &str) -> String {
 /// The frame of every page; `current` is the entry of the navigation that leads here.
 fn page(place: Place, title: &str, current: Option<&str>, content: &Markup) -> String {
     let root = place.root;
-    let entries = [("Probes", "./"), ("Configuration", "configuration"), ("Metrics", "metrics")];
+    let entries = [
+        ("Probes", "./"),
+        ("Heartbeats", "heartbeats"),
+        ("Configuration", "configuration"),
+        ("Metrics", "metrics"),
+    ];
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -79,7 +87,7 @@ fn page(place: Place, title: &str, current: Option<&str>, content: &Markup) -> S
                         "heartbeat_exporter"
                     }
                     nav aria-label="Pages" {
-                        @for (name, path) in entries {
+                        @for (name, path) in entries.into_iter().filter(|(name, _)| *name != "Heartbeats" || place.has_heartbeats) {
                             a href={ (root) (path) } aria-current=[(current == Some(name)).then_some("page")] { (name) }
                         }
                     }

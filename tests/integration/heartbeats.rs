@@ -376,3 +376,58 @@ fn r5_a_damaged_store_is_put_aside_and_what_is_intact_is_kept() {
     assert_eq!(aside.count(), 1);
     assert_eq!(exporter.metric("heartbeat_store_errors_total{op=\"salvage\"}"), Some(1.0));
 }
+
+#[test]
+fn the_page_shows_who_needs_somebody_first() {
+    let hostile = "\"'><script>alert(1)</script>";
+    let config = CONFIG.replace("prod, db]", &format!("prod, db, {}]", json!(hostile)));
+    let exporter = start(&config, &HISTORY);
+    let page = |query: &str| {
+        let reply = exporter.get(&format!("/heartbeats{query}"));
+        assert_eq!((reply.status, reply.header("content-type")), (200, Some("text/html; charset=utf-8")));
+        assert!(reply.header("content-security-policy").is_some_and(|policy| policy.contains("'none'")));
+        let text = reply.text();
+        assert!(!text.contains("<script"), "{text}");
+        text
+    };
+    let names = |page: &str| -> Vec<String> {
+        let cells = page.split("class=\"name\">").skip(1);
+        cells.map(|cell| cell.split('<').next().unwrap().to_owned()).collect()
+    };
+    let all = page("");
+    let want = ["batch/report", "default/broken", "batch/nightly", "default/never", "default/backup"];
+    assert_eq!(names(&all), want);
+    for part in [
+        "<dt><a href=\"heartbeats?state=down\">down</a></dt><dd>2</dd>",
+        "<span class=\"state-name bad\">down</span> <span class=\"quiet\">failed</span>",
+        "30 2 * * * <span class=\"quiet\">Europe/Berlin</span>",
+        "<td role=\"cell\" class=\"schedule\">every 2 h</td>",
+        "<span class=\"quiet\">none yet</span>",
+        "<td role=\"cell\" class=\"last\">success, <time datetime=\"",
+        "\">in 2 h</span></td>",
+        "<a class=\"tag\" href=\"heartbeats?tag=prod\">prod</a>",
+        "&quot;'&gt;&lt;script&gt;alert(1)&lt;/script&gt;</a>",
+        "<a href=\"heartbeats\" aria-current=\"page\">Heartbeats</a>",
+    ] {
+        assert!(all.contains(part), "{part}: {all}");
+    }
+    let cases: [(&str, &[&str]); 8] = [
+        ("?state=down", &["batch/report", "default/broken"]),
+        ("?state=nothing", &want),
+        ("?tag=db", &["default/backup"]),
+        ("?search=BATCH", &["batch/report", "batch/nightly"]),
+        ("?search=infra", &["default/backup"]),
+        ("?search=prod&state=running", &["batch/nightly"]),
+        ("?tag=%22%27%3E%3Cscript%3Ealert(1)%3C/script%3E", &["default/backup"]),
+        ("?search=%3Cscript%3Ex", &[]),
+    ];
+    for (query, want) in cases {
+        assert_eq!(names(&page(query)), want, "{query}");
+    }
+
+    let without = Exporter::start("modules:\n  tcp: {prober: tcp}\n", &[]);
+    let reply = without.get("/heartbeats");
+    assert_eq!(reply.status, 404);
+    assert!(reply.text().contains("<p>The configuration has no section heartbeats.</p>"));
+    assert!(!without.get("/").text().contains("href=\"heartbeats\""));
+}

@@ -134,7 +134,9 @@ fn values_reach_their_peer_and_nobody_else() {
     ] {
         assert!(debug.contains(shown), "{shown}: {debug}");
     }
-    for path in ["/", "/config", "/metrics", "/api/v1/history", "/logs?id=1"] {
+    let pages = ["/configuration", "/configuration?module=tcp", "/heartbeats", "/probes/0", "/probes/1"];
+    let answers = ["/", "/config", "/metrics", "/api/v1/history", "/logs?id=1"];
+    for path in answers.into_iter().chain(pages) {
         let reply = exporter.get(path);
         assert_eq!(reply.status, 200, "{path}");
         assert!(!reply.text().contains("hunter2"), "{path}: {}", reply.text());

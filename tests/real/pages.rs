@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use heartbeat_exporter::config::{self, LoadOptions};
+use heartbeat_exporter::heartbeat::registry::Lookup;
+use heartbeat_exporter::heartbeat::{Event, Service, Signal};
 use serde_json::{Value, json};
 
 use crate::nginx::Nginx;
@@ -16,7 +19,31 @@ modules:
   tcp_connect: {prober: tcp, timeout: 2s, icmp: {ttl: 3}}
   silent: {prober: tcp, timeout: 1s, tcp: {query_response: [{expect: never}]}}
   cannot_work: {prober: http, http: {enable_http3: true, enable_http2: false, proxy_url: "http://127.0.0.1:1"}}
+heartbeats:
+  store: {path: "@DIR@/heartbeats.redb"}
+  services:
+    backup: {every: 2h, grace: 5m, tags: [production, database, a-tag-that-is-much-longer-than-others]}
+    nightly: {cron: "30 2 * * *", tz: America/Argentina/ComodRivadavia, grace: 30m, namespace: batch, tags: [production]}
+    report: {at: "16:05", tz: Asia/Shanghai, namespace: batch}
+    never-@LONG@: {every: 1h}
 "#;
+
+/// Gives the heartbeats a past, which a receiver writes that has ended.
+fn receive(config: &str) {
+    let section = config::load(config, &LoadOptions::default()).unwrap().heartbeats.unwrap();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let (service, _) = Service::open(&section, "test".to_owned()).await.unwrap();
+        for (name, signal) in
+            [("backup", Signal::Success), ("batch/nightly", Signal::Start), ("batch/report", Signal::Fail)]
+        {
+            let heartbeat = service.registry.find(Lookup::Key(&name.parse().unwrap())).unwrap();
+            let event = Event::new(signal, service.registry.now());
+            service.registry.accept(&heartbeat, event, None).await.unwrap();
+        }
+        service.close().await;
+    });
+}
 
 /// What has to hold on every page; each member is empty when it does. `@WIDTH@` is that of the screen: a phone makes
 /// `innerWidth` larger when a page does not fit.
@@ -79,7 +106,11 @@ const BARS: &str = r#"(() => {
 #[ignore = "needs tests/install-real-parts.sh"]
 fn pages_are_readable_on_every_screen() {
     let nginx = Nginx::start();
-    let exporter = nginx.exporter(CONFIG);
+    let dir = tempfile::tempdir().unwrap();
+    let config =
+        CONFIG.replace("@DIR@", &dir.path().display().to_string()).replace("@LONG@", &"n".repeat(90));
+    receive(&config);
+    let exporter = nginx.exporter(&config);
     let (plain, tls) = (nginx.plain, nginx.tls);
     let long = "a".repeat(300);
     let probes = [
@@ -108,6 +139,8 @@ fn pages_are_readable_on_every_screen() {
         ("probes/2", "certificate"),
         ("probes/3", "deadline"),
         ("probes/6", "cannot-work"),
+        ("heartbeats", "heartbeats"),
+        ("heartbeats?state=down&tag=production", "no-heartbeats"),
         ("configuration", "configuration"),
         ("configuration?module=cannot_work", "module"),
     ];
