@@ -182,13 +182,9 @@ pub fn command() -> Command {
             "Load the configuration file again when it changes",
         ))
         .arg(
-            value(
-                "config.auto-reload-interval",
-                "SECONDS",
-                "How often to look for changes of the file, and of files that its placeholders name",
-            )
-            .value_parser(value_parser!(u64))
-            .default_value("30"),
+            value("config.auto-reload-interval", "SECONDS", "How often to look for changes of the file")
+                .value_parser(value_parser!(u64))
+                .default_value("30"),
         )
         .arg(
             value("timeout-offset", "SECONDS", "Part of the scrape timeout that is kept for the way back")
