@@ -122,7 +122,8 @@ modules:
             headers:
                 X-A: a VALUE{secret} b VALUE{digit}
                 X-B: VALUE{null}
-                X-C: $VALUE{secret} ${1} $1
+                X-C: VALUE{empty}
+                X-D: $VALUE{secret} ${1} $1
             body: VALUE{structure}
             body_size_limit: VALUE{digit}KiB
             fail_if_ssl: VALUE{switch}
@@ -146,6 +147,7 @@ modules:
         ("VALUE{digit}", "5"),
         ("VALUE{secret}", "hunter2"),
         ("VALUE{null}", "'null'"),
+        ("VALUE{empty}", "''"),
         ("VALUE{structure}", "\"a: [b]\\n- c\""),
         ("VALUE{switch}", "true"),
     ];
