@@ -14,7 +14,10 @@ use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
 use heartbeat_exporter::runner::history::History;
-use heartbeat_exporter::server::{Outcomes, Paths, Server};
+use heartbeat_exporter::server::grpc::Calls;
+use heartbeat_exporter::server::{HeartbeatUsers, Outcomes, Paths, Server};
+use http_body_util::Empty;
+use hyper::body::Bytes;
 use hyper::http::request::Parts;
 use hyper::{Request, StatusCode};
 
@@ -57,6 +60,8 @@ fn server() -> Server {
         live: Arc::new(live),
         net: Arc::new(Net::new()),
         heartbeats: None,
+        heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(100),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),
@@ -93,7 +98,7 @@ fn scrape(criterion: &mut Criterion) {
         let request = request(&query, encoding);
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let reply = runtime.block_on(server.respond(&request));
+                let reply = runtime.block_on(server.respond(&request, Empty::<Bytes>::new()));
                 assert_eq!(reply.status(), StatusCode::OK);
                 reply
             });

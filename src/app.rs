@@ -22,9 +22,10 @@ use crate::net::Net;
 use crate::notify::Notifier;
 use crate::runner::history::History;
 use crate::server::accept::{Doors, accept};
+use crate::server::grpc::Calls;
 use crate::server::listen::{self, Listener};
 use crate::server::web_config::WebConfig;
-use crate::server::{Outcomes, Paths, Server};
+use crate::server::{HeartbeatUsers, Outcomes, Paths, Server};
 
 /// Runs the exporter until it is told to stop; the result is the status of the process.
 pub fn main(flags: Flags) -> ExitCode {
@@ -137,6 +138,8 @@ async fn serve(
         live: Arc::clone(&live),
         net: Arc::clone(&net),
         heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
+        heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(flags.history_limit),
         own: Arc::clone(&own),
         outcomes: Outcomes::new(flags.probe_outcomes),
@@ -186,6 +189,7 @@ async fn serve(
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
     tasks.shutdown().await;
+    server.calls.end();
     if let Some(graceful) = Arc::into_inner(graceful) {
         tokio::select! {
             () = graceful.shutdown() => {}

@@ -4,16 +4,17 @@
 #   tests/install-real-parts.sh
 #
 # Installs from the distribution: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, iproute2,
-# chromium, and aiosmtpd, gRPC and websockets for Python. No service is started.
-# Unpacks, without installing: Prometheus 2 (Debian 12), Prometheus 3 with promtool and etcd (Debian unstable),
-# below target/real-parts. Needs root or sudo and the network, unless everything is there already.
+# chromium, protoc, and aiosmtpd, gRPC, websockets, venv and YAML for Python. No service is started.
+# Unpacks, without installing: Prometheus 2 (Debian 12) and Prometheus 3 (Debian unstable), each with promtool and the
+# Alertmanager of its release, etcd (Debian unstable), and the schema of Grafana's dashboards (PyPI), below
+# target/real-parts. Needs root or sudo and the network, unless everything is there already.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 parts=${CARGO_TARGET_DIR:-target}/real-parts
 packages=(nginx caddy unbound curl tinyproxy microsocks redis-server openssl iproute2 util-linux chromium
-  fonts-dejavu-core
-  python3-aiosmtpd python3-grpcio python3-websockets)
+  fonts-dejavu-core protobuf-compiler protobuf-compiler-grpc
+  python3-aiosmtpd python3-grpcio python3-websockets python3-venv python3-yaml)
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 policy=/usr/sbin/policy-rc.d
 
@@ -38,19 +39,33 @@ as_root() {
 # Prints what the tests would miss, one name per line.
 missing_programs() {
   local path=$PATH:/usr/sbin:/sbin program
-  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl chromium ip unshare nsenter; do
+  for program in nginx caddy unbound tinyproxy microsocks redis-server curl openssl chromium ip unshare nsenter \
+    protoc grpc_python_plugin; do
     PATH=$path command -v "$program" >/dev/null || echo "$program"
   done
   /usr/bin/python3 -c 'import aiosmtpd.smtp' 2>/dev/null || echo python3-aiosmtpd
   /usr/bin/python3 -c 'import grpc, google.protobuf' 2>/dev/null || echo python3-grpcio
   /usr/bin/python3 -c 'import websockets' 2>/dev/null || echo python3-websockets
+  /usr/bin/python3 -c 'import venv, ensurepip' 2>/dev/null || echo python3-venv
+  /usr/bin/python3 -c 'import yaml' 2>/dev/null || echo python3-yaml
 }
 
 missing_prometheus() {
   local major
   for major in 2 3; do
     "$parts/prometheus$major/prometheus" --version 2>&1 | grep -q "version $major\." || echo "prometheus$major"
-    "$parts/prometheus$major/promtool" --version >/dev/null 2>&1 || echo "promtool$major"
+    local program
+    for program in promtool prometheus-alertmanager amtool; do
+      "$parts/prometheus$major/$program" --version >/dev/null 2>&1 || echo "$program$major"
+    done
+    [ -r "$parts/prometheus$major/templates/default.tmpl" ] || echo "templates$major"
+  done
+}
+
+missing_schemas() {
+  local major
+  for major in 10 11; do
+    "$parts/grafana$major/bin/python" -c 'import grafana_foundation_sdk' 2>/dev/null || echo "grafana$major"
   done
 }
 
@@ -122,14 +137,17 @@ unpack_programs() {
     mkdir -p "$apt_dir/deb$major" "$unpacked"
     # promtool has a package of its own in newer releases.
     case $major in
-      2) set -- prometheus/bookworm ;;
-      3) set -- prometheus/sid promtool/sid ;;
+      2) set -- prometheus/bookworm prometheus-alertmanager/bookworm ;;
+      3) set -- prometheus/sid promtool/sid prometheus-alertmanager/sid ;;
     esac
     (cd "$apt_dir/deb$major" && "${apt[@]}" download "$@") >&2 || die "cannot download Prometheus $major from $uri"
     local deb
     for deb in "$apt_dir/deb$major"/*.deb; do dpkg-deb -x "$deb" "$unpacked"; done
     mkdir -p "$parts/prometheus$major"
-    mv -f "$unpacked"/usr/bin/{prometheus,promtool} "$parts/prometheus$major/"
+    mv -f "$unpacked"/usr/bin/{prometheus,promtool,prometheus-alertmanager,amtool} "$parts/prometheus$major/"
+    # Alertmanager has the path of these built in; the test puts them there in a mount namespace of its own.
+    rm -rf "$parts/prometheus$major/templates"
+    mv "$unpacked/usr/share/prometheus/alertmanager" "$parts/prometheus$major/templates"
   done
 
   unpacked=$apt_dir/root-etcd
@@ -140,8 +158,26 @@ unpack_programs() {
   mv -f "$unpacked"/usr/bin/{etcd,etcdctl} "$parts/etcd/"
 }
 
+# The types Grafana itself generates for its dashboards, of the oldest and the newest release they are published for
+# among those the dashboards are meant for.
+install_schemas() {
+  local major wheel
+  for major in 10 11; do
+    case $major in
+      10) wheel='1769699796!10.4.0 --hash=sha256:e3e9e59effc17fa7a3bacaed40dcea2ecc39d6cc4c37dc7b494968afaf35a7b4' ;;
+      11) wheel='1769699379!11.6.0 --hash=sha256:92d7a8144eba0fa802e728fb70e63d74b056fb1195ff116d812ad7a4ccfa5eca' ;;
+    esac
+    /usr/bin/python3 -m venv --clear "$parts/grafana$major"
+    echo "grafana-foundation-sdk==$wheel" >"$parts/grafana$major/requirements.txt"
+    "$parts/grafana$major/bin/pip" --quiet --disable-pip-version-check install --no-deps --require-hashes \
+      -r "$parts/grafana$major/requirements.txt" >&2 || die "cannot install the schema of Grafana $major from PyPI"
+  done
+}
+
 [ -z "$(missing_programs)" ] || install_programs
 [ -z "$(missing_prometheus; missing_etcd)" ] || unpack_programs
-still_missing=$(missing_programs; missing_prometheus; missing_etcd)
+[ -z "$(missing_schemas)" ] || install_schemas
+still_missing=$(missing_programs; missing_prometheus; missing_etcd; missing_schemas)
 [ -z "$still_missing" ] || die "still missing:" $still_missing
-echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, chromium, ip, aiosmtpd, gRPC, websockets, Prometheus 2 and 3, etcd are there"
+echo "install-real-parts: nginx, caddy, unbound, redis, curl, tinyproxy, microsocks, openssl, chromium, ip, aiosmtpd, gRPC," \
+  "websockets, Prometheus 2 and 3, Alertmanager, etcd and Grafana's schemas are there"

@@ -16,13 +16,19 @@ fi
 echo "run: tests against real servers, in network namespaces, with Prometheus 2 and 3 and Chromium"
 cargo test --locked --lib --tests -- --ignored --test-threads=2
 
-echo "run: alerting rules and example configuration of Prometheus"
+echo "run: alerting rules, example configurations of Prometheus and Alertmanager"
+/usr/bin/python3 tests/check-alerts.py
+parts=${CARGO_TARGET_DIR:-target}/real-parts
 for major in 2 3; do
-  promtool=${CARGO_TARGET_DIR:-target}/real-parts/prometheus$major/promtool
-  "$promtool" check config prometheus.example.yml
-  "$promtool" check rules alerting-rules/*.yml
-  "$promtool" test rules alerting-rules/tests/*.yml
+  "$parts/prometheus$major/promtool" check config prometheus.example.yml
+  "$parts/prometheus$major/promtool" check rules alerting-rules/*.yml
+  "$parts/prometheus$major/promtool" test rules alerting-rules/tests/*.yml
+  tests/check-routes.sh "$parts/prometheus$major/amtool"
 done
+
+echo "run: dashboards"
+/usr/bin/python3 dashboards/generate.py --check
+for schema in "$parts"/grafana*; do "$schema/bin/python" tests/check-dashboards.py dashboards/*.json; done
 
 echo "run: documentation"
 tests/check-docs.py "${CARGO_TARGET_DIR:-target}/debug/heartbeat_exporter"

@@ -63,8 +63,8 @@ put 644 packaging/debian/copyright $documents/copyright
 put_compressed CHANGELOG.md $documents/changelog.gz
 packaging/third-party-licences.py >"$work/licences"
 put_compressed "$work/licences" $documents/third-party-licences.txt.gz
-for document in README.md CONFIGURATION.md METRICS.md docs/*.md; do put 644 "$document" "$documents/$document"; done
-for example in config.example.yml prometheus.example.yml web.example.yml alerting-rules/*.yml dashboards/*.json; do
+for document in README.md CONFIGURATION.md METRICS.md docs/*.md docs/runbooks/*.md; do put 644 "$document" "$documents/$document"; done
+for example in {config,prometheus,alertmanager,web}.example.yml alerting-rules/*.yml dashboards/*.json proto/*.proto; do
   put 644 "$example" "$documents/examples/$example"
 done
 cat >"$work/changelog" <<END

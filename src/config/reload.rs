@@ -82,9 +82,9 @@ pub struct Live {
     current: RwLock<Arc<Snapshot>>,
     /// The text of the last successful load; its lock makes loads take turns.
     text: Mutex<Text>,
-    attempt: Mutex<Attempt>,
     /// Why the values of placeholders cannot be read again, if they cannot.
     stale: Mutex<Option<LoadError>>,
+    attempt: Mutex<Attempt>,
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -111,8 +111,8 @@ impl Live {
             own,
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
-            attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             stale: Mutex::default(),
+            attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
@@ -149,6 +149,7 @@ impl Live {
     pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
         let result = self.in_turn(Self::reload_now).await;
         self.triggered.notify_waiters();
+        self.note_attempt(result.clone());
         result
     }
 
@@ -169,10 +170,18 @@ impl Live {
         // A large configuration takes a while, and running probes must not notice.
         let result = tokio::task::spawn_blocking(move || load(&live)).await;
         result.unwrap_or_else(|_| {
-            let error = LoadError(vec!["loading the configuration came to a sudden end".to_owned()]);
-            self.failed(&error);
-            Err(error)
+            self.own.config.failed();
+            Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
         })
+    }
+
+    fn note_attempt(&self, result: Result<(), LoadError>) {
+        let mut attempt = self.lock_attempt();
+        attempt.at = SystemTime::now();
+        if result.is_ok() {
+            attempt.succeeded_at = attempt.at;
+        }
+        attempt.result = result;
     }
 
     /// Returns after the next reload, whoever asked for it.
@@ -208,7 +217,7 @@ impl Live {
             Ok(None) => {
                 debug!("Configuration is unchanged");
                 let warnings = self.snapshot().warnings.len();
-                self.succeeded(warnings);
+                self.own.config.succeeded(SystemTime::now(), warnings);
             }
             Ok(Some((text, snapshot))) => {
                 *last = text;
@@ -217,7 +226,7 @@ impl Live {
                 self.log_warnings();
             }
             Err(problems) => {
-                self.failed(&problems);
+                self.own.config.failed();
                 problems.log("Error reloading config");
                 return Err(problems);
             }
@@ -231,7 +240,8 @@ impl Live {
         let (snapshot, name) = (self.snapshot(), self.source.name(text.is_built_in));
         if snapshot.values.are_current() {
             if stale.take().is_some() {
-                self.succeeded(snapshot.warnings.len());
+                self.own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
+                self.note_attempt(Ok(()));
             }
             return Ok(());
         }
@@ -241,13 +251,15 @@ impl Live {
                 self.replace(snapshot);
                 info!("Reloaded config file with changed values of its placeholders");
                 self.log_warnings();
+                self.note_attempt(Ok(()));
                 Ok(())
             }
             Err(problems) => {
-                self.failed(&problems);
+                self.own.config.failed();
                 if stale.as_ref() != Some(&problems) {
                     problems.log("Error reloading config with changed values of its placeholders");
                     *stale = Some(problems.clone());
+                    self.note_attempt(Err(problems.clone()));
                 }
                 Err(problems)
             }
@@ -257,20 +269,7 @@ impl Live {
     fn replace(&self, snapshot: Snapshot) {
         let warnings = snapshot.warnings.len();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-        self.succeeded(warnings);
-    }
-
-    fn succeeded(&self, warnings: usize) {
-        let now = SystemTime::now();
-        self.own.config.succeeded(now, warnings);
-        *self.lock_attempt() = Attempt { at: now, result: Ok(()), succeeded_at: now };
-    }
-
-    fn failed(&self, problems: &LoadError) {
-        self.own.config.failed();
-        let mut attempt = self.lock_attempt();
-        attempt.at = SystemTime::now();
-        attempt.result = Err(problems.clone());
+        self.own.config.succeeded(SystemTime::now(), warnings);
     }
 }
 

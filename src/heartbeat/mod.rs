@@ -7,6 +7,7 @@ pub mod clock;
 pub mod definition;
 pub mod event;
 pub mod key;
+pub mod manage;
 pub mod metrics;
 pub mod on_miss;
 pub mod phi;

@@ -8,11 +8,11 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::clock::SystemClock;
-use super::registry::{Declared, Miss, Registry, Settings};
+use super::registry::{Miss, Registry, Settings};
 use super::store::{
     Change, EmbeddedSettings, Endpoint, EtcdSettings, Opened, Store, StoreError, StoreMetrics,
 };
-use super::{Key, on_miss, store};
+use super::{manage, on_miss, store};
 use crate::config::reload::{Live, Snapshot};
 use crate::config::section::Defaulted;
 use crate::config::sections::heartbeats as section;
@@ -57,7 +57,7 @@ impl Service {
         let Opened { store, recovered, changes } = Store::open(settings, Arc::clone(&store_metrics)).await?;
         let (registry, misses) = Registry::open(
             Settings::new(section, receiver),
-            parse,
+            manage::parse,
             Arc::new(store.clone()),
             recovered,
             Arc::new(SystemClock),
@@ -166,12 +166,4 @@ fn etcd_settings(etcd: &section::Etcd, receiver: &str) -> Result<EtcdSettings, S
         tls: tls_client::settings(&etcd.tls_config, Vec::new()),
         ..EtcdSettings::new(endpoints.collect::<Result<_, _>>()?, receiver)
     })
-}
-
-/// Reads a definition that was made at run time: the keys of a service of the configuration, as JSON or YAML.
-fn parse(key: &Key, written: &[u8]) -> Result<Declared, String> {
-    let text = std::str::from_utf8(written).map_err(|error| error.to_string())?;
-    let service = crate::config::read_service(text).map_err(|problems| problems.report("definition"))?;
-    let definition = service.definition(key.clone()).map_err(|(what, why)| format!("{what} {why}"))?;
-    Ok(Declared::written(definition, &service))
 }

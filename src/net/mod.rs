@@ -5,6 +5,7 @@ pub mod connect;
 pub mod dialogue;
 pub mod dns;
 pub mod failure;
+pub mod grpc;
 pub mod icmp;
 pub mod quic;
 pub mod resolve;

@@ -7,8 +7,10 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::warn;
 
+use super::client::HEAD_TIMEOUT;
 use super::listen::Listener;
 use super::web_config::Handshakes;
 use super::{Server, connection};
@@ -50,6 +52,9 @@ pub async fn accept(
         if server.web.as_ref().is_some_and(|web| web.has_tls()) {
             while handshakes.try_join_next().is_some() {}
             handshakes.spawn(secure(server, Arc::clone(&doors), stream, place, watcher));
+        } else if server.heartbeats.is_some() {
+            while handshakes.try_join_next().is_some() {}
+            handshakes.spawn(recognize(server, stream, place, watcher));
         } else {
             tokio::spawn(async move {
                 connection::serve(server, stream, watcher).await;
@@ -78,6 +83,40 @@ async fn secure(
     });
 }
 
+/// Without TLS, clients of gRPC begin with HTTP/2 at once (RFC 9113 §3.3), and all others with HTTP/1.
+async fn recognize(server: Arc<Server>, stream: TcpStream, place: OwnedSemaphorePermit, watcher: Watcher) {
+    let Ok(is_http2) = timeout(HEAD_TIMEOUT, begins_with_http2(&stream)).await else { return };
+    tokio::spawn(async move {
+        if is_http2 {
+            connection::serve_http2(server, stream, watcher).await;
+        } else {
+            connection::serve(server, stream, watcher).await;
+        }
+        drop(place);
+    });
+}
+
+/// Looks at the first bytes and leaves them where they are. A stream that ends or fails is none of HTTP/2;
+/// whoever serves it will find out.
+async fn begins_with_http2(stream: &TcpStream) -> bool {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let Ok(length) = stream.peek(&mut first).await else { return false };
+        if length == 0 || !PREFACE.starts_with(&first[..length]) {
+            return false;
+        }
+        if length == PREFACE.len() {
+            return true;
+        }
+        // Nobody sends a part of it on purpose, and nothing would tell when there is more.
+        tokio::time::sleep(PEEK_PAUSE).await;
+    }
+}
+
+/// What a client of HTTP/2 sends first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Time for the rest of it to come.
+const PEEK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections served at once; further ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
 /// Pause after a connection could not be accepted.

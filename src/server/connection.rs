@@ -29,8 +29,8 @@ where
         busy.begin();
         let server = Arc::clone(&server);
         async move {
-            let (request, _) = request.into_parts();
-            Ok::<_, Infallible>(server.respond(&request).await)
+            let (request, body) = request.into_parts();
+            Ok::<_, Infallible>(server.respond(&request, body).await)
         }
     });
     let connection = http1::Builder::new()
@@ -54,10 +54,9 @@ where
         move |request: hyper::Request<hyper::body::Incoming>| {
             let (server, running) = (Arc::clone(&server), Running::begin(&activity));
             async move {
-                let (request, _) = request.into_parts();
-                let reply = server.respond(&request).await;
-                drop(running);
-                Ok::<_, Infallible>(reply)
+                let (request, body) = request.into_parts();
+                let reply = server.respond(&request, body).await;
+                Ok::<_, Infallible>(reply.map(|body| body.hold(running)))
             }
         }
     });
@@ -67,6 +66,8 @@ where
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD_BYTES as u32)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .serve_connection(TokioIo::new(stream), service);
     tokio::select! {
         result = watcher.watch(connection) => if let Err(error) = result {
@@ -126,6 +127,8 @@ impl Drop for Running {
 const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Requests at once on one HTTP/2 connection, as in Go; clients open a further connection for more.
 const MAX_STREAMS: u32 = 250;
+/// Bytes of bodies a client may send ahead, to one request and to all together. Few requests have any.
+const WINDOW: u32 = 64 << 10;
 /// Time between two questions whether an HTTP/2 client is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for its answer.

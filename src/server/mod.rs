@@ -2,27 +2,33 @@
 
 pub mod accept;
 mod admin;
+pub mod answer;
 pub mod api;
+mod body;
 mod client;
 mod connection;
 mod debug;
 pub mod external_url;
+pub mod grpc;
 mod gzip;
 mod heartbeats;
 pub mod listen;
+mod manage;
 mod outcomes;
 mod pages;
 mod probe;
 mod probe_log;
 mod query;
+mod receive;
 mod reply;
+mod users;
 pub mod web_config;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use hyper::http::request::Parts;
-use hyper::{Method, StatusCode};
+use hyper::{Method, Response, StatusCode};
 
 use crate::config::reload::Live;
 use crate::heartbeat::Service;
@@ -31,9 +37,12 @@ use crate::metrics::own::Own;
 use crate::net::Net;
 use crate::runner::history::History;
 
+use answer::Answer;
+pub use body::RequestBody;
 pub use external_url::Paths;
 pub use outcomes::Outcomes;
 pub use reply::Reply;
+pub use users::HeartbeatUsers;
 use web_config::WebConfig;
 
 /// Everything a request can need; one for the process.
@@ -45,6 +54,10 @@ pub struct Server {
     pub net: Arc<Net>,
     /// What reports in; `None` without the section in the configuration.
     pub heartbeats: Option<Arc<Service>>,
+    /// Who may manage them.
+    pub heartbeat_users: HeartbeatUsers,
+    /// Calls over gRPC that go on.
+    pub calls: grpc::Calls,
     /// The last probes.
     pub history: History,
     /// What this process counts about itself.
@@ -65,16 +78,26 @@ pub struct Server {
 
 impl Server {
     /// Answers one request, if the web configuration lets it in.
-    pub async fn respond(&self, request: &Parts) -> Reply {
-        let Some(web) = &self.web else { return self.answer(request).await };
+    pub async fn respond(&self, request: &Parts, body: impl RequestBody) -> Response<Answer> {
+        let Some(web) = &self.web else { return self.answer_all(request, body).await };
         match web.admit(request).await {
-            Ok(admitted) => admitted.finish(self.answer(request).await),
-            Err(reply) => reply,
+            Ok(admitted) => admitted.finish(self.answer_all(request, body).await),
+            Err(reply) => reply.map(Answer::Whole),
         }
     }
 
-    /// Answers one request. A body is never read; a method matters only to reloads.
-    async fn answer(&self, request: &Parts) -> Reply {
+    /// Answers requests and calls.
+    async fn answer_all(&self, request: &Parts, body: impl RequestBody) -> Response<Answer> {
+        if let Some(service) = &self.heartbeats
+            && grpc::is_call(request)
+        {
+            return Box::pin(grpc::answer(service, &self.calls, request, body)).await;
+        }
+        self.answer(request, body).await.map(Answer::Whole)
+    }
+
+    /// Answers one request. Bodies and methods matter only to reloads and to what reports in.
+    async fn answer(&self, request: &Parts, body: impl RequestBody) -> Reply {
         let path = request.uri.path();
         let path = match clean(path) {
             Cow::Borrowed(path) => path,
@@ -97,7 +120,7 @@ impl Server {
             "config" => reply::ok(reply::TEXT, self.live.snapshot().yaml.clone()),
             "heartbeats/metrics" => heartbeats::metrics(self, request).await,
             "sd/heartbeats" => heartbeats::discover(self, request),
-            "api/v1/heartbeats" => heartbeats::list(self, request),
+            "api/v1/heartbeats" if manage::is_reading(request) => heartbeats::list(self, request),
             "logs" => admin::logs(self, request),
             "api/v1/probe" => api::probe(self, request).await,
             "api/v1/history" => api::history(self, request),
@@ -110,9 +133,15 @@ impl Server {
             "probes/run" => pages::run(self, request).await,
             "style.css" => pages::style(),
             "icon.svg" => pages::icon(),
-            _ => match page.strip_prefix("probes/") {
-                Some(id) if !id.contains('/') => pages::probe(self, id),
-                _ => reply::not_found(),
+            page => {
+                if let Some(id) = page.strip_prefix("probes/").filter(|id| !id.contains('/')) {
+                    return pages::probe(self, id);
+                }
+                // In a box, so that probes do not carry the weight.
+                match page.strip_prefix("api/v1/heartbeats") {
+                    Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
+                    None => receive::answer(self, request, body, page).await,
+                }
             },
         }
     }

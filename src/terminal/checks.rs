@@ -5,7 +5,7 @@
 
 use super::facts::{field, positive};
 use crate::config::sections::dialogue::DialogueStep;
-use crate::config::sections::dns::{Dns, Pattern, RecordChecks};
+use crate::config::sections::dns::{Dns, RecordChecks};
 use crate::config::sections::http::{Codec, HeaderMatch, Http};
 use crate::config::{self, ProberKind};
 use crate::metrics::names;
@@ -48,6 +48,9 @@ pub fn checks(module: &config::Module, outcome: &Outcome) -> Vec<Check> {
         Some(ProberKind::Icmp) | None => Vec::new(),
     };
     checks.retain(|check| !check.rules.is_empty());
+    if let Some(mask) = &module.mask {
+        checks.iter_mut().flat_map(|check| &mut check.rules).for_each(|rule| mask.redact(rule));
+    }
     checks
 }
 
@@ -68,10 +71,11 @@ fn http(section: &Http, outcome: &Outcome) -> Vec<Check> {
     let valid = if valid.is_empty() { "200 to 299".to_owned() } else { valid.join(", ") };
     let limit = section.body_size_limit.limit().map(|limit| format!("at most {limit} bytes"));
     let codec_name = match section.codec() {
-        Codec::Gzip => Some("gzip"),
-        Codec::Brotli => Some("br"),
-        Codec::RawDeflate => Some("deflate"),
-        Codec::Identity => None,
+        Some(Codec::Gzip) => Some("gzip"),
+        Some(Codec::Brotli) => Some("br"),
+        Some(Codec::RawDeflate) => Some("deflate"),
+        Some(Codec::Identity) => None,
+        None => Some(section.compression.as_str()),
     };
     let cel_rules = [
         (&section.fail_if_body_json_matches_cel, "must not hold"),
@@ -159,7 +163,11 @@ const JUDGEMENTS: [Reason; 8] = [
 fn header_rules(section: &Http) -> Vec<String> {
     let rule = |verb: &str, check: &HeaderMatch| {
         let missing = if check.allow_missing { ", or be absent" } else { "" };
-        format!("{} {}{missing}", check.header, matching(verb, check.regexp.as_ref()))
+        format!(
+            "{} {}{missing}",
+            check.header,
+            matching(verb, check.regexp.as_ref().map_or("", GoRegex::as_str))
+        )
     };
     let unwanted = section.fail_if_header_matches.iter().map(|check| rule("must not match", check));
     unwanted.chain(section.fail_if_header_not_matches.iter().map(|check| rule("must match", check))).collect()
@@ -167,13 +175,13 @@ fn header_rules(section: &Http) -> Vec<String> {
 
 fn body_rules(section: &Http) -> Vec<String> {
     let unwanted =
-        section.fail_if_body_matches_regexp.iter().map(|regex| matching("must not match", Some(regex)));
+        section.fail_if_body_matches_regexp.iter().map(|regex| matching("must not match", regex.as_str()));
     let wanted = section.fail_if_body_not_matches_regexp.iter();
-    unwanted.chain(wanted.map(|regex| matching("must match", Some(regex)))).collect()
+    unwanted.chain(wanted.map(|regex| matching("must match", regex.as_str()))).collect()
 }
 
-fn matching(verb: &str, regex: Option<&GoRegex>) -> String {
-    format!("{verb} {:?}", regex.map_or("", GoRegex::as_str))
+fn matching(verb: &str, regex: &str) -> String {
+    format!("{verb} {regex:?}")
 }
 
 fn dns(section: &Dns, outcome: &Outcome) -> Vec<Check> {
@@ -202,7 +210,7 @@ fn record_rules(section: &str, checks: &RecordChecks, rules: &mut Vec<String>) {
     ];
     for (patterns, verb) in groups {
         for pattern in patterns {
-            rules.push(format!("{section}: {}", matching(verb, Pattern::regex(pattern))));
+            rules.push(format!("{section}: {}", matching(verb, pattern.as_str())));
         }
     }
 }
@@ -235,7 +243,7 @@ fn dialogue(steps: &[DialogueStep], outcome: &Outcome) -> Check {
     for (index, step) in steps.iter().enumerate() {
         let number = index + 1;
         if let Some(regex) = &step.expect {
-            rules.push(format!("step {number}: {}", matching("a line must match", Some(regex))));
+            rules.push(format!("step {number}: {}", matching("a line must match", regex.as_str())));
         }
         if !step.expect_bytes.is_empty() {
             rules.push(format!(

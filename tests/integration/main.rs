@@ -18,8 +18,20 @@ mod client {
 }
 /// What each path answers.
 mod endpoints;
+/// Heartbeats and health checks over gRPC.
+mod heartbeat_grpc;
+/// Heartbeats are made, changed, paused and removed at run time.
+mod heartbeat_manage;
 /// Heartbeats: metrics, discovery, probes, reloads and restarts.
 mod heartbeats;
+/// Signals by HTTP: contracts of others.
+mod heartbeats_contracts;
+/// Signals by HTTP: pings of healthchecks.io.
+mod heartbeats_healthchecks;
+/// Signals by HTTP: clients that mean no good, and trouble of our own.
+mod heartbeats_hostile;
+/// Signals by HTTP: our own contract.
+mod heartbeats_native;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.

@@ -8,7 +8,7 @@ use crate::support::certificates::{Authority, LEAF_END};
 use crate::support::{EXPORTER, Exporter, Exposition, Program, file};
 
 /// Starts the server on an address whose port may be 0; returns it with its port.
-fn server(services: &str, address: &str, files: &[&std::path::Path]) -> (Program, u16) {
+pub fn server(services: &str, address: &str, files: &[&std::path::Path]) -> (Program, u16) {
     // The distribution's Python, since that is where its packages go.
     let mut command = Command::new("/usr/bin/python3");
     let program = Program::start(command.arg(file("grpc_server.py")).args([services, address]).args(files));

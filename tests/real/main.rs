@@ -3,10 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod alerts; //     the shipped rules through Prometheus and Alertmanager to the receivers
 mod caddy; //      HTTP/3
+mod dashboards; // every query of the shipped dashboards
 mod dns; //        unbound: UDP, TCP, TLS, zones and validators
 mod etcd; //       several receivers share a store, and members die
 mod grpc; //       the health check against gRPC's C core
+mod heartbeat_grpc; // a generated client of gRPC's C core reports in
 mod icmp; //       the kernel's own echo replies and errors, in network namespaces
 mod nginx; //      HTTP/1.1, HTTP/2, TLS, redirects, gzip
 mod openssl; //    TLS 1.0 to 1.3, old cipher suites, odd certificates

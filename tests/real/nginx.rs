@@ -1,6 +1,7 @@
 //! HTTP against nginx.
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -45,6 +46,11 @@ impl Nginx {
         command.env("PATH", SYSTEM_PATH).args(["-e", "stderr", "-p", &path(""), "-c", &path("nginx.conf")]);
         let program = Program::start(&mut command).accepts(plain).accepts(tls).accepts(mutual);
         Self { _program: program, dir, plain, tls, mutual }
+    }
+
+    /// PEM file of the authority that issued its certificates.
+    pub fn authority(&self) -> PathBuf {
+        self.dir.path().join("ca.pem")
     }
 
     /// An exporter whose modules fit this server; `@CA@`, `@CERTIFICATE@` and `@KEY@` stand for its files.

@@ -1,17 +1,11 @@
 //! A real Prometheus scrapes one target of each prober and the exporter itself.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::process::Command;
-
-use serde_json::Value;
-use tempfile::TempDir;
 
 use crate::dns::Unbound;
 use crate::nginx::Nginx;
-use crate::support::{EXPORTER, Exporter, Program, eventually, file, free_port, get, try_get};
+use crate::support::prometheus::{Prometheus, series};
+use crate::support::{EXPORTER, Exporter, eventually, file, free_port, get};
 
 #[test]
 #[ignore = "needs tests/install-real-parts.sh and root"]
@@ -83,8 +77,7 @@ fn scrapes_every_prober(version: &str) {
     }
 
     // Complaints about what was scraped: parse errors, append failures, duplicates, blank types.
-    let complaints: Vec<_> =
-        prometheus.program.lines().into_iter().filter(|line| is_complaint(line)).collect();
+    let complaints: Vec<_> = prometheus.log().into_iter().filter(|line| is_complaint(line)).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
     // The exporter has none either, except about the target that is closed.
     let log = exporter.log();
@@ -136,81 +129,4 @@ fn each_version_gets_the_format_it_prefers() {
             assert_eq!(answer.body.ends_with("# EOF\n"), has_eof, "{version} {path}");
         }
     }
-}
-
-/// A running Prometheus with an empty store.
-pub struct Prometheus {
-    program: Program,
-    address: SocketAddr,
-    _dir: TempDir,
-}
-
-/// Labels, joined, and the value of each series of an answer.
-pub type Series = BTreeMap<String, f64>;
-
-impl Prometheus {
-    /// Starts an unpacked version with a configuration.
-    pub fn start(version: &str, config: &str) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("prometheus.yml");
-        fs::write(&file, config).unwrap();
-        let port = free_port();
-        let mut command = Command::new(parts().join(version).join("prometheus"));
-        command
-            .arg(format!("--config.file={}", file.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.path().join("data").display()))
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            // Prometheus tells about samples it cannot take at this level only.
-            .arg("--log.level=debug")
-            // The web interface reads templates from there in some packages.
-            .current_dir(dir.path());
-        let program = Program::start(&mut command).accepts(port);
-        Self { program, address: (Ipv4Addr::LOCALHOST, port).into(), _dir: dir }
-    }
-
-    /// The `data` of a successful answer of the API.
-    fn api(&self, path: &str) -> Result<Value, String> {
-        let answer = try_get(self.address, path, "").map_err(|error| error.to_string())?;
-        let mut value: Value = serde_json::from_str(&answer.body).map_err(|_| answer.body)?;
-        if value["status"] == "success" { Ok(value["data"].take()) } else { Err(value.to_string()) }
-    }
-
-    /// Whether a query answers these series and no others; the error tells what it answers.
-    pub fn query<const N: usize>(&self, query: &str, labels: [&str; N], want: &Series) -> Result<(), String> {
-        let encoded: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let data = self.api(&format!("/api/v1/query?query={encoded}"))?;
-        let results = data["result"].as_array().ok_or("not a vector")?;
-        let got: Series = results
-            .iter()
-            .map(|result| {
-                let values = labels.map(|label| result["metric"][label].as_str().unwrap_or("?"));
-                let value = result["value"][1].as_str().and_then(|text| text.parse().ok());
-                (join(labels, values), value.unwrap_or(f64::NAN))
-            })
-            .collect();
-        if got == *want { Ok(()) } else { Err(format!("{query}: {got:#?}")) }
-    }
-
-    /// Whether Prometheus learnt the type of a family from a scrape.
-    fn has_type(&self, family: &str, kind: &str) -> Result<(), String> {
-        let data = self.api("/api/v1/metadata")?;
-        if data[family][0]["type"] == kind { Ok(()) } else { Err(data.to_string()) }
-    }
-}
-
-/// Series of an answer, by the values of their labels.
-pub fn series<const N: usize>(labels: [&str; N], series: &[([&str; N], f64)]) -> Series {
-    series.iter().map(|(values, value)| (join(labels, *values), *value)).collect()
-}
-
-fn join<const N: usize>(labels: [&str; N], values: [&str; N]) -> String {
-    let pairs: Vec<_> = labels.iter().zip(values).map(|(label, value)| format!("{label}={value}")).collect();
-    pairs.join(" ")
-}
-
-/// Where the install script unpacks what it does not install: beside the build of this test.
-fn parts() -> PathBuf {
-    let this = std::env::current_exe().unwrap();
-    let target = this.ancestors().find(|dir| dir.join("real-parts").is_dir()).map(Path::to_owned);
-    target.expect("tests/install-real-parts.sh was run").join("real-parts")
 }

@@ -1,7 +1,7 @@
 //! Unix domain sockets of Redis, and of nginx with TLS.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::certificates::{Authority, LEAF_END};
@@ -13,14 +13,19 @@ fn listens(program: Program, socket: &Path) -> Program {
     program
 }
 
+/// Starts Redis on a socket in a folder.
+pub fn redis(dir: &Path) -> (Program, PathBuf) {
+    let socket = dir.join("redis.sock");
+    let mut command = Command::new("redis-server");
+    command.env("PATH", SYSTEM_PATH).current_dir(dir).args(["--port", "0", "--save", ""]);
+    (listens(Program::start(command.arg("--unixsocket").arg(&socket)), &socket), socket)
+}
+
 #[test]
 #[ignore = "needs tests/install-real-parts.sh"]
 fn redis_answers_and_tells_its_version() {
     let dir = tempfile::tempdir().unwrap();
-    let socket = dir.path().join("redis.sock");
-    let mut command = Command::new("redis-server");
-    command.env("PATH", SYSTEM_PATH).current_dir(dir.path()).args(["--port", "0", "--save", ""]);
-    let redis = listens(Program::start(command.arg("--unixsocket").arg(&socket)), &socket);
+    let (redis, socket) = redis(dir.path());
     let exporter = Exporter::with_config(
         r#"
 modules:

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
-use crate::prometheus::{Prometheus, series};
 use crate::support::certificates::Authority;
+use crate::support::prometheus::{Prometheus, series};
 use crate::support::{EXPORTER, Exporter, eventually, file};
 
 /// User `prometheus` with the password `pass word`.

@@ -9,16 +9,19 @@ use tempfile::TempDir;
 use crate::support::certificates::{Authority, LEAF_END};
 use crate::support::{Exporter, Program, SYSTEM_PATH, file, free_port};
 
-struct Server {
+/// A running server.
+pub struct Server {
     program: Program,
     dir: TempDir,
     authority: Authority,
-    plain: u16,
+    /// Port without TLS.
+    pub plain: u16,
     tls: u16,
 }
 
 impl Server {
-    fn start() -> Self {
+    /// Starts the server on free ports.
+    pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let authority = Authority::new(dir.path());
         let pair = authority.issue("server", &["localhost", "127.0.0.1"]);

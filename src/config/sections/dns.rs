@@ -182,6 +182,16 @@ pub enum Pattern {
     Invalid(Box<str>),
 }
 
+impl Pattern {
+    /// As written.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Valid(regex) => regex.as_str(),
+            Self::Invalid(text) => text,
+        }
+    }
+}
+
 impl Decode for Pattern {
     fn decode<'t>(node: Node<'t>, ctx: &mut Context<'t>) -> Option<Self> {
         let text = String::decode(node, ctx)?;

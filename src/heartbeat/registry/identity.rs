@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest;
+use data_encoding::HEXLOWER;
 
 use super::{Declared, Heartbeat, Key};
 use crate::config::secret::MASK;
@@ -25,6 +26,16 @@ impl TokenHash {
     /// Of a UUID, in which the case of the letters has no meaning.
     pub fn of_uuid(uuid: &str) -> Self {
         Self::of(&uuid.to_ascii_lowercase())
+    }
+
+    /// In hexadecimal digits, as the store keeps it.
+    pub fn to_hex(self) -> String {
+        HEXLOWER.encode(&self.0)
+    }
+
+    /// Reads what [`TokenHash::to_hex`] wrote; `None` for anything else.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        HEXLOWER.decode(text.as_bytes()).ok()?.try_into().ok().map(Self)
     }
 
     /// Whether `token` has this hash. Takes the same time for every token of one length.

@@ -91,6 +91,11 @@ impl Registry {
         self.index().find(lookup)
     }
 
+    /// Whether slug URLs begin with this; never, when there is no ping key.
+    pub fn has_ping_key(&self, ping_key: &str) -> bool {
+        self.index().ping_key.is_some_and(|key| key.matches(ping_key))
+    }
+
     /// Takes a signal. When this returns, it is durable; dropping the future does not take it back.
     ///
     /// `body` is kept among the last messages of the heartbeat; its length is up to the contract.

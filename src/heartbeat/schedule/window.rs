@@ -48,6 +48,13 @@ impl Window {
     pub fn zone(&self) -> Tz {
         self.zone
     }
+
+    /// When it opens and when it closes, as [`Window::parse`] reads them.
+    pub fn written(&self) -> [String; 2] {
+        let end = if self.until > DAY { self.until - DAY } else { self.until };
+        [self.at.num_seconds_from_midnight(), end]
+            .map(|seconds| format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60))
+    }
 }
 
 impl std::fmt::Display for Window {

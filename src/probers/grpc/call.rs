@@ -6,12 +6,14 @@
 use std::io;
 
 use bytes::Bytes;
-use hyper::header::{self, HeaderMap, HeaderName};
+use hyper::header::{self, HeaderMap};
 use hyper::{Request, StatusCode};
 
-use super::message::{self, BadFrame, Frame, MAX_MESSAGE, Serving};
-use super::status::Code;
 use crate::net::failure;
+use crate::net::grpc::frame::{BadFrame, Frame, MAX_MESSAGE};
+use crate::net::grpc::health::Serving;
+use crate::net::grpc::status::Code;
+use crate::net::grpc::{self, GRPC_MESSAGE, GRPC_STATUS, text};
 use crate::probers::http::connection::{Driver, Stream};
 use crate::runner::{Phase, ProbeError, Reason};
 
@@ -43,9 +45,6 @@ impl Failed {
 
 /// Bytes of header accepted in a response. Of trailers, h2 drops what exceeds it.
 const MAX_HEADER_BYTES: u32 = 64 << 10;
-
-const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
-const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// Sends `message`, in its frame, and reads the answer to its trailers.
 ///
@@ -93,8 +92,7 @@ pub async fn unary(stream: Stream, head: Request<()>, message: Bytes, peer: &str
 /// A gRPC server's HTTP status means nothing, it has another.
 fn check_origin(peer: &str, status: StatusCode, headers: &HeaderMap) -> Result<(), Failed> {
     let content_type = headers.get(header::CONTENT_TYPE).map(|value| value.as_bytes());
-    let suffix = content_type.and_then(|value| value.strip_prefix(b"application/grpc"));
-    if let Some([] | [b'+' | b';', ..]) = suffix {
+    if content_type.is_some_and(grpc::is_grpc) {
         return Ok(());
     }
     let code = Code::from_http(status);
@@ -123,7 +121,7 @@ fn check_status(peer: &str, trailers: &HeaderMap) -> Result<(), Failed> {
     let mut sentence = format!("{peer} answered with the gRPC status {code}");
     if let Some(value) = trailers.get(GRPC_MESSAGE) {
         sentence.push_str(": ");
-        sentence.push_str(&message::decode_text(value.as_bytes()));
+        sentence.push_str(&text::decode_text(value.as_bytes()));
     }
     Err(Failed::status(code, sentence))
 }

@@ -1,8 +1,6 @@
 //! Probes a gRPC server: one call of the standard health check (`grpc.health.v1.Health/Check`).
 
 mod call;
-mod message;
-mod status;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -14,8 +12,6 @@ use hyper::http::uri::Authority;
 use hyper::{Method, Request, Uri, Version};
 
 use self::call::Failed;
-use self::message::Serving;
-use self::status::Code;
 use super::http::connection::Stream;
 use super::http::url::Url;
 use super::tls_handshake::{Handshake, Witness};
@@ -23,6 +19,9 @@ use super::{Prober, target, tls_client, tls_report};
 use crate::config;
 use crate::config::sections::grpc::Grpc as Section;
 use crate::metrics::names;
+use crate::net::grpc::health::{self, Serving};
+use crate::net::grpc::status::Code;
+use crate::net::grpc::{GRPC_TIMEOUT, text};
 use crate::net::resolve::{self, Address, Preference};
 use crate::net::tls::TlsClient;
 use crate::net::{connect, failure};
@@ -43,7 +42,6 @@ pub struct Grpc {
 }
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
-const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 /// What the server is granted beyond our deadline, so that it is ours that ends a call, and not the
 /// server's, whose timer may fire a little earlier.
 const GRACE: Duration = Duration::from_secs(1);
@@ -58,7 +56,7 @@ impl Prober for Grpc {
             client: section.tls.then(client),
             server_name: (section.tls && !server_name.is_empty()).then(|| server_name.clone()),
             headers: headers(section)?,
-            message: message::request(&section.service),
+            message: health::request(&section.service),
         })
     }
 
@@ -165,7 +163,7 @@ impl Grpc {
             }
         };
         let now = report.begin(Phase::Request);
-        let left = message::timeout(run.deadline.saturating_duration_since(now) + GRACE);
+        let left = text::timeout(run.deadline.saturating_duration_since(now) + GRACE);
         if let Ok(left) = HeaderValue::try_from(left) {
             request.headers_mut().insert(GRPC_TIMEOUT, left);
         }

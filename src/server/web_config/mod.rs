@@ -20,13 +20,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::http::request::Parts;
+use hyper::{Response, StatusCode};
 use rustls::ServerConfig;
 use tracing::{info, warn};
 
-use self::auth::{Gate, Users};
+pub(super) use self::auth::{Gate, Users};
 use self::parse::{Parsed, parse};
 use self::password::BadHash;
 use self::rate_limit::RateLimit;
@@ -150,6 +150,11 @@ impl WebConfig {
         self.has_tls
     }
 
+    /// Whether the file as it is now names users; a file that cannot be read lets nobody in anyway.
+    pub fn has_users(&self) -> bool {
+        self.content().is_ok_and(|content| !content.users.is_empty())
+    }
+
     /// Whether clients that speak TLS may speak HTTP/2.
     pub fn http2(&self) -> bool {
         self.http2
@@ -240,7 +245,7 @@ pub struct Admitted(Arc<Content>);
 
 impl Admitted {
     /// Adds the configured headers to its reply.
-    pub fn finish(&self, mut reply: Reply) -> Reply {
+    pub fn finish<B>(&self, mut reply: Response<B>) -> Response<B> {
         for (name, value) in &self.0.headers {
             reply.headers_mut().insert(name, value.clone());
         }

@@ -1,7 +1,9 @@
 //! A certificate authority as PEM files, made for each test.
 
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
@@ -47,24 +49,35 @@ impl Authority {
 
     /// Issues a certificate for names and addresses, good for servers and clients.
     pub fn issue(&self, common_name: &str, names: &[&str]) -> Pair {
-        let mut subject = DistinguishedName::new();
-        subject.push(DnType::CommonName, common_name);
-        self.issue_to(subject, common_name, names)
+        self.sign(named(common_name), common_name, names, FOR_YEARS)
+    }
+
+    /// The same with another time of validity.
+    pub fn issue_for(&self, common_name: &str, names: &[&str], validity: Range<SystemTime>) -> Pair {
+        self.sign(named(common_name), common_name, names, |params| {
+            params.not_before = validity.start.into();
+            params.not_after = validity.end.into();
+        })
     }
 
     /// The same without a common name.
     pub fn issue_unnamed(&self, file: &str, names: &[&str]) -> Pair {
-        self.issue_to(DistinguishedName::new(), file, names)
+        self.sign(DistinguishedName::new(), file, names, FOR_YEARS)
     }
 
-    fn issue_to(&self, subject: DistinguishedName, file: &str, names: &[&str]) -> Pair {
+    fn sign(
+        &self,
+        subject: DistinguishedName,
+        file: &str,
+        names: &[&str],
+        validity: impl Fn(&mut CertificateParams),
+    ) -> Pair {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.distinguished_name = subject;
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = date_time_ymd(2040, 1, 1);
+        validity(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let path = |kind| self.dir.join(format!("{file}.{kind}.pem"));
@@ -73,4 +86,15 @@ impl Authority {
         fs::write(&pair.key, key.serialize_pem()).unwrap();
         pair
     }
+}
+
+const FOR_YEARS: fn(&mut CertificateParams) = |params| {
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2040, 1, 1);
+};
+
+fn named(common_name: &str) -> DistinguishedName {
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CommonName, common_name);
+    subject
 }

@@ -2,6 +2,8 @@
 
 pub mod browser;
 pub mod certificates;
+pub mod heartbeats;
+pub mod prometheus;
 
 use std::fmt::Debug;
 use std::fs;

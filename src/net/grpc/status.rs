@@ -13,16 +13,30 @@ use hyper::StatusCode;
 pub struct Code(pub u32);
 
 impl Code {
+    /// No error.
     pub const OK: Self = Self(0);
-    const CANCELLED: Self = Self(1);
+    /// The caller has taken it back.
+    pub const CANCELLED: Self = Self(1);
+    /// Something without a code of its own.
     pub const UNKNOWN: Self = Self(2);
+    /// What was asked for makes no sense.
+    pub const INVALID_ARGUMENT: Self = Self(3);
+    /// The time is over.
     pub const DEADLINE_EXCEEDED: Self = Self(4);
-    const PERMISSION_DENIED: Self = Self(7);
+    /// There is nothing of that name.
+    pub const NOT_FOUND: Self = Self(5);
+    /// The caller is known and may not do this.
+    pub const PERMISSION_DENIED: Self = Self(7);
+    /// Too much, too large or too often.
     pub const RESOURCE_EXHAUSTED: Self = Self(8);
-    const UNIMPLEMENTED: Self = Self(12);
+    /// There is no such method.
+    pub const UNIMPLEMENTED: Self = Self(12);
+    /// A rule of gRPC is broken.
     pub const INTERNAL: Self = Self(13);
+    /// It does not work now and may work later.
     pub const UNAVAILABLE: Self = Self(14);
-    const UNAUTHENTICATED: Self = Self(16);
+    /// The caller has not shown who it is.
+    pub const UNAUTHENTICATED: Self = Self(16);
 
     /// The value of `grpc-status`; `None` if it is not a number of 32 bits.
     pub fn parse(value: &[u8]) -> Option<Self> {
