@@ -6,13 +6,11 @@
 # PROGRAM is target/debug/heartbeat_exporter unless given, which is built if need be. Installs what is missing: Debian
 # packages, and Python packages into target/packaging-tools. Needs root or sudo, and the network for the installation.
 #
-#   Dockerfile         hadolint; and the program runs with the user, the rights and the file system of a container
+#   Dockerfile         hadolint; built by buildah between stand-ins for both base images, and run without any right
 #   Helm chart         rendered by Helm's own engine with several sets of values
 #   manifests          against the schemas of Kubernetes, those of the Prometheus operator against the keys it knows
 #   Debian package     built, looked at by lintian, installed and purged in a copy of this machine's files
 #   systemd unit       verified, judged, and run by a systemd of its own in namespaces: reload, watchdog, socket, upgrade
-#
-# No image is built: that takes a container engine and two base images of other registries.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,7 +29,7 @@ as_root() {
 install_tools() {
   local missing=() pair
   for pair in dpkg-shlibdeps:dpkg-dev strip:binutils lintian:lintian systemd-analyze:systemd unshare:util-linux \
-    setpriv:util-linux ip:iproute2 curl:curl; do
+    setpriv:util-linux ip:iproute2 curl:curl getcap:libcap2-bin buildah:buildah; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%:*}" >/dev/null || missing+=("${pair#*:}")
   done
   [ -x /lib/systemd/systemd ] || missing+=(systemd)
@@ -72,15 +70,10 @@ step "Helm chart and manifests"
 "$tools/bin/python" $here/manifests.py "$program"
 
 step "Debian package"
-if [ -e packaging/heartbeat_exporter.1 ]; then
-  touch "$work/has-manual-and-completions"
-else
-  without_manual=(--suppress-tags no-manual-page)
-fi
 # Compressed little: this one is for nobody.
 deb=$(DPKG_DEB_OPTIONS="-Zgzip -z1" packaging/debian/build.sh "$program" "$work")
 mv "$deb" "$work/heartbeat-exporter.deb"
-lintian --allow-root --fail-on error,warning ${without_manual[@]+"${without_manual[@]}"} "$work/heartbeat-exporter.deb"
+lintian --allow-root --fail-on error,warning "$work/heartbeat-exporter.deb"
 $here/in-copy.sh "$work" /mnt/install.sh
 
 step "systemd unit"
@@ -92,9 +85,11 @@ else
   die "the unit does not do what it should under systemd, or systemd does not start in namespaces here"
 fi
 
-step "as in a container"
-install -m 755 "$program" "$work/heartbeat_exporter"
-cp config.example.yml "$work/config.yml"
+step "image"
+strip --strip-debug -o "$work/heartbeat_exporter" "$program"
+# What git knows, and what it would add.
+mkdir "$work/source"
+git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$work/source"
 $here/in-copy.sh "$work" /mnt/as-container.sh
 
 step "all passed in $SECONDS s"

@@ -44,19 +44,10 @@ put 644 packaging/systemd/$name.default etc/default/$name
 put 644 packaging/systemd/$name.service usr/lib/systemd/system/$name.service
 put 644 packaging/systemd/$name.socket usr/lib/systemd/system/$name.socket
 
-# Made from the definition of the command line, by its test.
-if [ -e packaging/$name.1 ]; then put_compressed packaging/$name.1 usr/share/man/man1/$name.1.gz; fi
-# put_completion PATH NAME...: the first of these names that is there.
-put_completion() {
-  local path=$1 candidate
-  shift
-  for candidate in "$@"; do
-    if [ -e "packaging/completions/$candidate" ]; then put 644 "packaging/completions/$candidate" "$path"; return; fi
-  done
-}
-put_completion usr/share/bash-completion/completions/$name $name.bash $name
-put_completion usr/share/zsh/vendor-completions/_$name $name.zsh _$name
-put_completion usr/share/fish/vendor_completions.d/$name.fish $name.fish
+put_compressed packaging/$name.1 usr/share/man/man1/$name.1.gz
+put 644 packaging/completions/$name usr/share/bash-completion/completions/$name
+put 644 packaging/completions/_$name usr/share/zsh/vendor-completions/_$name
+put 644 packaging/completions/$name.fish usr/share/fish/vendor_completions.d/$name.fish
 
 documents=usr/share/doc/$package
 put 644 packaging/debian/copyright $documents/copyright

@@ -82,9 +82,9 @@ pub struct Live {
     current: RwLock<Arc<Snapshot>>,
     /// The text of the last successful load; its lock makes loads take turns.
     text: Mutex<Text>,
+    attempt: Mutex<Attempt>,
     /// Why the values of placeholders cannot be read again, if they cannot.
     stale: Mutex<Option<LoadError>>,
-    attempt: Mutex<Attempt>,
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -111,8 +111,8 @@ impl Live {
             own,
             current: RwLock::new(Arc::new(snapshot)),
             text: Mutex::new(text),
-            stale: Mutex::default(),
             attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
+            stale: Mutex::default(),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
@@ -149,7 +149,6 @@ impl Live {
     pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
         let result = self.in_turn(Self::reload_now).await;
         self.triggered.notify_waiters();
-        self.note_attempt(result.clone());
         result
     }
 
@@ -170,18 +169,10 @@ impl Live {
         // A large configuration takes a while, and running probes must not notice.
         let result = tokio::task::spawn_blocking(move || load(&live)).await;
         result.unwrap_or_else(|_| {
-            self.own.config.failed();
-            Err(LoadError(vec!["loading the configuration came to a sudden end".to_owned()]))
+            let error = LoadError(vec!["loading the configuration came to a sudden end".to_owned()]);
+            self.failed(&error);
+            Err(error)
         })
-    }
-
-    fn note_attempt(&self, result: Result<(), LoadError>) {
-        let mut attempt = self.lock_attempt();
-        attempt.at = SystemTime::now();
-        if result.is_ok() {
-            attempt.succeeded_at = attempt.at;
-        }
-        attempt.result = result;
     }
 
     /// Returns after the next reload, whoever asked for it.
@@ -217,7 +208,7 @@ impl Live {
             Ok(None) => {
                 debug!("Configuration is unchanged");
                 let warnings = self.snapshot().warnings.len();
-                self.own.config.succeeded(SystemTime::now(), warnings);
+                self.succeeded(warnings);
             }
             Ok(Some((text, snapshot))) => {
                 *last = text;
@@ -226,7 +217,7 @@ impl Live {
                 self.log_warnings();
             }
             Err(problems) => {
-                self.own.config.failed();
+                self.failed(&problems);
                 problems.log("Error reloading config");
                 return Err(problems);
             }
@@ -240,8 +231,7 @@ impl Live {
         let (snapshot, name) = (self.snapshot(), self.source.name(text.is_built_in));
         if snapshot.values.are_current() {
             if stale.take().is_some() {
-                self.own.config.succeeded(SystemTime::now(), snapshot.warnings.len());
-                self.note_attempt(Ok(()));
+                self.succeeded(snapshot.warnings.len());
             }
             return Ok(());
         }
@@ -251,15 +241,13 @@ impl Live {
                 self.replace(snapshot);
                 info!("Reloaded config file with changed values of its placeholders");
                 self.log_warnings();
-                self.note_attempt(Ok(()));
                 Ok(())
             }
             Err(problems) => {
-                self.own.config.failed();
+                self.failed(&problems);
                 if stale.as_ref() != Some(&problems) {
                     problems.log("Error reloading config with changed values of its placeholders");
                     *stale = Some(problems.clone());
-                    self.note_attempt(Err(problems.clone()));
                 }
                 Err(problems)
             }
@@ -269,7 +257,20 @@ impl Live {
     fn replace(&self, snapshot: Snapshot) {
         let warnings = snapshot.warnings.len();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-        self.own.config.succeeded(SystemTime::now(), warnings);
+        self.succeeded(warnings);
+    }
+
+    fn succeeded(&self, warnings: usize) {
+        let now = SystemTime::now();
+        self.own.config.succeeded(now, warnings);
+        *self.lock_attempt() = Attempt { at: now, result: Ok(()), succeeded_at: now };
+    }
+
+    fn failed(&self, problems: &LoadError) {
+        self.own.config.failed();
+        let mut attempt = self.lock_attempt();
+        attempt.at = SystemTime::now();
+        attempt.result = Err(problems.clone());
     }
 }
 

@@ -10,7 +10,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::Watcher;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 use tracing::debug;
 
 use super::Server;
@@ -33,12 +33,17 @@ where
             Ok::<_, Infallible>(server.respond(&request, body).await)
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         // The stream has its own clock, which tells rest from a slow request.
         .header_read_timeout(None)
         .max_buf_size(MAX_HEAD_BYTES)
         .serve_connection(TokioIo::new(client), service);
-    if let Err(error) = watcher.watch(connection).await {
+    // Who has just connected is about to ask, and is not sent away without a word when the end comes now.
+    let result = match timeout(ABOUT_TO_ASK, &mut connection).await {
+        Ok(result) => result,
+        Err(_) => watcher.watch(connection).await,
+    };
+    if let Err(error) = result {
         debug!(err = %error, "Connection of a client ended early");
     }
 }
@@ -125,6 +130,8 @@ impl Drop for Running {
 
 /// Bytes of the head of a request; targets are not longer than browsers allow.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// Time for the first request of a new connection to come, also at the end of the process.
+const ABOUT_TO_ASK: Duration = Duration::from_secs(1);
 /// Requests at once on one HTTP/2 connection, as in Go; clients open a further connection for more.
 const MAX_STREAMS: u32 = 250;
 /// Bytes of bodies a client may send ahead, to one request and to all together. Few requests have any.

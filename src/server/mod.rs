@@ -142,7 +142,7 @@ impl Server {
                     Some(rest) => Box::pin(manage::answer(self, request, rest, body)).await,
                     None => receive::answer(self, request, body, page).await,
                 }
-            },
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::config::sections::dns::{Dns, RecordChecks};
 use crate::config::sections::http::{Codec, HeaderMatch, Http};
 use crate::config::{self, ProberKind};
 use crate::metrics::names;
+use crate::metrics::samples::IntoValue as _;
 use crate::regex::GoRegex;
 use crate::runner::{Outcome, Phase, Reason};
 
@@ -40,10 +41,12 @@ pub fn checks(module: &config::Module, outcome: &Outcome) -> Vec<Check> {
         Some(ProberKind::Http) => http(&module.http, outcome),
         Some(ProberKind::Dns) => dns(&module.dns, outcome),
         Some(ProberKind::Grpc) => vec![serving(&module.grpc.service, outcome)],
-        Some(ProberKind::Tcp) => vec![dialogue(&module.tcp.query_response, outcome)],
-        Some(ProberKind::Unix) => vec![dialogue(&module.unix.query_response, outcome)],
+        Some(ProberKind::Tcp) => dialogue(&module.tcp.query_response, outcome),
+        Some(ProberKind::Unix) => dialogue(&module.unix.query_response, outcome),
         Some(ProberKind::Websocket) => {
-            vec![upgrade(outcome), dialogue(&module.websocket.query_response, outcome)]
+            let mut checks = vec![upgrade(outcome)];
+            checks.extend(dialogue(&module.websocket.query_response, outcome));
+            checks
         }
         Some(ProberKind::Icmp) | None => Vec::new(),
     };
@@ -58,10 +61,11 @@ fn http(section: &Http, outcome: &Outcome) -> Vec<Check> {
     let http = HttpVerdicts::new(outcome);
     let status = http.verdict(true, &[Reason::Status, Reason::ProxyAuth]);
     let header = http.verdict(status == Verdict::Passed, &[Reason::Header]);
-    let size = http.verdict(http.was_read || http.has_failed(Reason::TooLarge), &[Reason::TooLarge]);
-    let codec =
-        http.verdict(http.was_read || http.has_failed(Reason::Decompression), &[Reason::Decompression]);
-    let is_looked_at = http.was_read && status == Verdict::Passed && header == Verdict::Passed;
+    let size = http.verdict(http.was_read, &[Reason::TooLarge]);
+    // A name that is none is a fault of the configuration.
+    let codec = http.verdict(http.was_read, &[Reason::Decompression, Reason::Config]);
+    let is_fine = [&status, &header].into_iter().all(|verdict| *verdict == Verdict::Passed);
+    let is_looked_at = http.was_read && is_fine && !http.has_failed(Reason::Config);
     let body = http.verdict(is_looked_at, &[Reason::Body]);
     let cel = http.verdict(is_looked_at && body == Verdict::Passed, &[Reason::Cel]);
     let version = http.verdict(!http.was_cut, &[Reason::HttpVersion]);
@@ -149,7 +153,8 @@ impl<'o> HttpVerdicts<'o> {
 }
 
 /// Reasons of checks that need no more than what has been read.
-const JUDGEMENTS: [Reason; 8] = [
+const JUDGEMENTS: [Reason; 9] = [
+    Reason::Config,
     Reason::Status,
     Reason::ProxyAuth,
     Reason::Header,
@@ -192,8 +197,18 @@ fn dns(section: &Dns, outcome: &Outcome) -> Vec<Check> {
     record_rules("authority", &section.validate_authority_rrs, &mut rules);
     record_rules("additional", &section.validate_additional_rrs, &mut rules);
     let is_answered = positive(outcome, names::PROBE_DNS_QUERY_SUCCEEDED).is_some();
-    let rcode = by_reason(outcome, Reason::Rcode, is_answered);
-    let records = by_reason(outcome, Reason::Record, rcode == Verdict::Passed);
+    // A name or pattern that is none is noticed where it is used.
+    let is_at_records = outcome.report.events().iter().any(|event| event.message == "Validating RR");
+    let failed = |reason, is_its_own: bool| match &outcome.failure {
+        Some(error) if error.reason == reason => Some(Verdict::Failed(error.chain())),
+        Some(error) if error.reason == Reason::Config && error.phase == Phase::Check && is_its_own => {
+            Some(Verdict::Failed(error.chain()))
+        }
+        _ => None,
+    };
+    let reached = |is_reached| if is_reached { Verdict::Passed } else { Verdict::NotDone };
+    let rcode = failed(Reason::Rcode, !is_at_records).unwrap_or_else(|| reached(is_answered));
+    let records = failed(Reason::Record, is_at_records).unwrap_or_else(|| reached(rcode == Verdict::Passed));
     vec![
         Check { name: "rcode", rules: vec![rcodes], verdict: rcode },
         Check { name: "records", rules, verdict: records },
@@ -237,36 +252,37 @@ fn upgrade(outcome: &Outcome) -> Check {
     Check { name: "upgrade", rules: vec!["the answer is an upgrade to WebSocket".to_owned()], verdict }
 }
 
-/// What is sent may be a password, so only what is expected is told.
-fn dialogue(steps: &[DialogueStep], outcome: &Outcome) -> Check {
-    let mut rules = Vec::new();
-    for (index, step) in steps.iter().enumerate() {
-        let number = index + 1;
-        if let Some(regex) = &step.expect {
-            rules.push(format!("step {number}: {}", matching("a line must match", regex.as_str())));
-        }
-        if !step.expect_bytes.is_empty() {
-            rules.push(format!(
-                "step {number}: the bytes \"{}\" must follow",
-                step.expect_bytes.escape_ascii()
-            ));
-        }
-        if step.starttls {
-            rules.push(format!("step {number}: TLS begins"));
-        }
-    }
-    let verdict = match &outcome.failure {
-        None => Verdict::Passed,
-        Some(error) if error.phase == Phase::Dialogue => Verdict::Failed(error.chain()),
-        Some(_) => Verdict::NotDone,
-    };
-    Check { name: "dialogue", rules, verdict }
+/// The steps in up to three groups: those that are done, the one that failed, and the rest.
+fn dialogue(steps: &[DialogueStep], outcome: &Outcome) -> Vec<Check> {
+    let rules: Vec<String> =
+        steps.iter().enumerate().map(|(index, step)| step_rule(index + 1, step)).collect();
+    let check = |rules: &[String], verdict| Check { name: "dialogue", rules: rules.to_vec(), verdict };
+    let Some(error) = &outcome.failure else { return vec![check(&rules, Verdict::Passed)] };
+    let failed = positive(outcome, names::PROBE_FAILED_STEP);
+    let failed = failed.and_then(|failed| (1..=rules.len()).find(|number| number.into_value() == failed));
+    let (done, rest) = rules.split_at(failed.map_or(0, |number| number - 1));
+    let (failed, rest) = rest.split_at(usize::from(failed.is_some()));
+    vec![
+        check(done, Verdict::Passed),
+        check(failed, Verdict::Failed(error.chain())),
+        check(rest, Verdict::NotDone),
+    ]
 }
 
-fn by_reason(outcome: &Outcome, reason: Reason, is_reached: bool) -> Verdict {
-    match &outcome.failure {
-        Some(error) if error.reason == reason => Verdict::Failed(error.chain()),
-        _ if is_reached => Verdict::Passed,
-        _ => Verdict::NotDone,
+/// What is sent may be a password, so only that something is sent is told.
+fn step_rule(number: usize, step: &DialogueStep) -> String {
+    let mut parts = Vec::new();
+    if let Some(regex) = &step.expect {
+        parts.push(matching("a line must match", regex.as_str()));
     }
+    if !step.expect_bytes.is_empty() {
+        parts.push(format!("the bytes \"{}\" must follow", step.expect_bytes.escape_ascii()));
+    }
+    if !step.send.is_empty() {
+        parts.push("an answer is sent".to_owned());
+    }
+    if step.starttls {
+        parts.push("TLS begins".to_owned());
+    }
+    format!("step {number}: {}", parts.join(", "))
 }

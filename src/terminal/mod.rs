@@ -110,7 +110,8 @@ fn refuse(module: &Module, flags: &Flags) -> Result<(), String> {
         }
         (_, None, None) => Err(format!("module {name} has no prober")),
         (Ok(prober), ..) => {
-            flags.hostname.as_deref().and_then(|host| prober.hostname_conflict(host)).map_or(Ok(()), Err)
+            let conflict = flags.hostname.as_deref().and_then(|host| prober.hostname_conflict(host));
+            conflict.map_or(Ok(()), |why| Err(module.written.redacted(why)))
         }
         (Err(_), ..) => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! Flags, exit codes, what goes to which stream, and the end of the process.
 
-use std::io::Read as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::Instant;
 
 use crate::support::exporter::{Dir, Exporter, Reply, run};
@@ -224,6 +224,21 @@ fn running_probes_end_within_the_grace_period() {
     let mut raw = Vec::new();
     probe.read_to_end(&mut raw).unwrap();
     assert!(Reply::parse(&raw).text().contains("\nprobe_success 0\n"));
+    assert_eq!(exporter.wait().code(), Some(0));
+}
+
+#[test]
+fn who_connected_just_before_the_end_is_answered() {
+    let mut exporter = Exporter::start(GOOD, &[]);
+    let mut client = TcpStream::connect(exporter.address).unwrap();
+    // Connections are accepted in turn, so the one before has been.
+    assert_eq!(exporter.get("/-/ready").status, 200);
+    exporter.signal("TERM");
+    exporter.wait_for_log("Stopping");
+    client.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut raw = Vec::new();
+    client.read_to_end(&mut raw).unwrap();
+    assert_eq!(Reply::parse(&raw).status, 200);
     assert_eq!(exporter.wait().code(), Some(0));
 }
 

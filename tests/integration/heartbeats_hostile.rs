@@ -15,11 +15,11 @@ use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
 use heartbeat_exporter::runner::history::History;
+use heartbeat_exporter::server::grpc::Calls;
 use heartbeat_exporter::server::{HeartbeatUsers, Outcomes, Paths, Server};
 use http_body_util::{BodyExt as _, Full};
 use hyper::Request;
 use hyper::body::Bytes;
-use tokio::sync::Semaphore;
 
 use crate::support::exporter::{Dir, Exporter};
 use crate::support::session::Session;
@@ -211,18 +211,14 @@ async fn server(dir: &Dir, works: bool) -> (Server, Arc<Service>) {
         let clock = Arc::new(SystemClock);
         let (registry, _) =
             Registry::open(settings, no_definitions, Arc::new(Full0), Recovered::default(), clock);
-        service = Arc::new(Service {
-            registry: Arc::new(registry),
-            store: service.store.clone(),
-            store_metrics: Arc::clone(&service.store_metrics),
-            scrapes: Semaphore::new(1),
-        });
+        Arc::get_mut(&mut service).unwrap().registry = Arc::new(registry);
     }
     let server = Server {
         live: Arc::new(live),
         net: Arc::new(Net::new()),
         heartbeats: Some(Arc::clone(&service)),
         heartbeat_users: HeartbeatUsers::default(),
+        calls: Calls::default(),
         history: History::new(1),
         own,
         outcomes: Outcomes::new(ProbeOutcomes::None),

@@ -126,6 +126,13 @@ async fn http_in_the_clear() {
     let cel =
         "fail_if_body_json_matches_cel: 'body.a == 2', fail_if_body_json_not_matches_cel: 'body.a == 3'";
     check("cel", &http(cel), &peer.url("/json"), &[]).await;
+    check(
+        "unknown_compression",
+        &http("compression: zip, fail_if_body_matches_regexp: [a]"),
+        &peer.url("/json"),
+        &[],
+    )
+    .await;
     check("logs", &http(""), &peer.url("/json"), &["--logs"]).await;
 
     let long = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc";
@@ -157,6 +164,8 @@ async fn dns() {
     let peer = Peer::udp(|query| vec![respond(query, 0)]).await;
     check("dns", module, &peer.target(), &[]).await;
     check("dns_record", &module.replace("[bad]", "[192]"), &peer.target(), &[]).await;
+    check("dns_no_pattern", &module.replace("[bad]", "['(']"), &peer.target(), &[]).await;
+    check("dns_no_rcode", &format!("{module}\n  valid_rcodes: [NOPE]"), &peer.target(), &[]).await;
     let peer = Peer::udp(|query| vec![respond(query, 3)]).await;
     check("dns_rcode", module, &peer.target(), &[]).await;
 }
@@ -236,6 +245,28 @@ async fn without_a_file_the_default_or_the_built_in_configuration_is_used() {
         let stdout = String::from_utf8(output.stdout).unwrap();
         let first = format!("{target}, module tcp_connect (tcp) of {want}");
         assert_eq!((output.status.code(), stdout.lines().next()), (Some(1), Some(first.as_str())));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn placeholders_hide_what_they_stand_for() {
+    let peer = HttpPeer::start(|_: &Received| response("200 OK", &["X-A: hunter2-value"], b"fine")).await;
+    let module = "prober: http\nhttp:\n  preferred_ip_protocol: ip4\n  headers: {Host: '${file:secret}'}\n  \
+                  fail_if_header_matches: [{header: X-A, regexp: '${file:secret}'}]\n  \
+                  fail_if_body_matches_regexp: ['${file:secret}']\n";
+    let dir = Dir::new();
+    dir.write("c.yml", &config(module));
+    dir.write("secret", "hunter2-value");
+    let target = peer.url("/");
+    let cases: [(&[&str], i32); 4] =
+        [(&[], 1), (&["--logs"], 1), (&["--json"], 1), (&["--hostname=other.test"], 2)];
+    for (args, status) in cases {
+        let mut all = vec!["probe", "--config.file=c.yml", "m", &target];
+        all.extend(args);
+        let output = tokio::task::block_in_place(|| run(&dir, &all));
+        let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{args:?}: {text}");
+        assert!(text.contains("${file:secret}") && !text.contains("hunter2"), "{args:?}: {text}");
     }
 }
 

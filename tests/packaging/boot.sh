@@ -4,6 +4,8 @@ set -euo pipefail
 
 rm -rf /etc/systemd/system/*.wants /usr/lib/systemd/system/{sysinit,basic,local-fs,multi-user,network-online,sockets,timers}.target.wants
 rm -f /etc/fstab /usr/sbin/policy-rc.d
+mkdir -p /etc/systemd/system.conf.d
+printf '[Manager]\nDefaultLimitNOFILE=1024:4096\n' >/etc/systemd/system.conf.d/test.conf
 cat >/etc/systemd/system/under-systemd.service <<END
 [Unit]
 Requires=sysinit.target systemd-journald.service

@@ -15,15 +15,11 @@ installed=(
   /usr/share/doc/heartbeat-exporter/copyright
   /usr/share/doc/heartbeat-exporter/third-party-licences.txt.gz
   /usr/share/doc/heartbeat-exporter/examples/prometheus.example.yml
+  /usr/share/man/man1/heartbeat_exporter.1.gz
+  /usr/share/bash-completion/completions/heartbeat_exporter
+  /usr/share/zsh/vendor-completions/_heartbeat_exporter
+  /usr/share/fish/vendor_completions.d/heartbeat_exporter.fish
 )
-if [ -e /mnt/has-manual-and-completions ]; then
-  installed+=(
-    /usr/share/man/man1/heartbeat_exporter.1.gz
-    /usr/share/bash-completion/completions/heartbeat_exporter
-    /usr/share/zsh/vendor-completions/_heartbeat_exporter
-    /usr/share/fish/vendor_completions.d/heartbeat_exporter.fish
-  )
-fi
 for path in "${installed[@]}"; do [ -s "$path" ] || die "$path is missing"; done
 [ "$(dpkg-query -W -f='${Conffiles}' heartbeat-exporter | awk '{ print $1 }' | xargs)" = \
   "/etc/default/heartbeat_exporter /etc/heartbeat_exporter/config.yml" ] || die "other files of /etc than expected"

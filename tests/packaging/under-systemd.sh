@@ -47,7 +47,7 @@ for name in process_cpu_seconds_total process_open_fds process_resident_memory_b
   is "own metrics" "$metrics" "$name(\{.*\})? [1-9].*|$name(\{.*\})? 0\.[0-9]+"
 done
 # The filter of system calls must leave this one alone.
-[ "$(awk '/^Max open files/ { print ($4 == $5) }' "/proc/$pid/limits")" = 1 ] || die "the soft limit of files was not raised"
+is "limit of files" "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$pid/limits")" '4096 4096'
 ! journalctl --no-pager --unit=$unit | grep -E 'level=(WARN|ERROR)' || die "it warns about the sandbox"
 echo "probes work in the sandbox: icmp, http, tcp, names"
 
@@ -80,10 +80,19 @@ healthy=target=http://127.0.0.1:9115/-/healthy
 is "a secret of root" "$(get "/probe?module=by_root&$healthy")" 'probe_failure_info\{phase="prepare",reason="file"\} 1'
 is "a secret from systemd" "$(get "/probe?module=by_systemd&$healthy")" 'probe_success 1'
 cp $config.good $config
-rm -r /etc/heartbeat_exporter/secrets
+rm -r /etc/heartbeat_exporter/secrets /run/systemd/system/$unit.d
+systemctl daemon-reload
 echo "secrets: handed over by systemd, and the file stays with root"
 
+printf 'heartbeats: {services: {job: {every: 1h}}}\n' >>$config
+systemctl restart $unit
+is "heartbeats" "$(get /metrics)" 'heartbeat_state\{.*heartbeat="job".*\} 1(\.0)?'
+[ -s /var/lib/private/heartbeat_exporter/heartbeats.redb ] || die "heartbeats are kept elsewhere"
+cp $config.good $config
+echo "heartbeats: kept in the folder of the service"
+
 # The watchdog.
+mkdir /run/systemd/system/$unit.d
 printf '[Service]\nWatchdogSec=2\nRestartSec=0\n' >/run/systemd/system/$unit.d/test.conf
 systemctl daemon-reload
 systemctl restart $unit
