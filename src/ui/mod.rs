@@ -1,6 +1,6 @@
 //! The pages for people: HTML rendered here, without scripts, that needs nothing but the style sheet beside it.
 //!
-//! maud escapes whatever is put into a page; what a peer or a client chose goes through [`Foreign`] besides,
+//! maud escapes whatever is put into a page; what a peer or a client chose goes through `Foreign` besides,
 //! which shows characters that would do something instead of being seen.
 
 pub mod configuration;
