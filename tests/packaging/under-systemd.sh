@@ -86,10 +86,12 @@ echo "secrets: handed over by systemd, and the file stays with root"
 
 printf 'heartbeats: {services: {job: {every: 1h}}}\n' >>$config
 systemctl restart $unit
-is "heartbeats" "$(get /metrics)" 'heartbeat_state\{.*heartbeat="job".*\} 1(\.0)?'
+curl --silent --show-error --fail --request POST http://127.0.0.1:9115/heartbeat/job >/dev/null || die "no heartbeat is taken"
+systemctl restart $unit
+is "heartbeats" "$(get /metrics)" 'heartbeat_state\{.*heartbeat="job".*state="up".*\} 1'
 [ -s /var/lib/private/heartbeat_exporter/heartbeats.redb ] || die "heartbeats are kept elsewhere"
 cp $config.good $config
-echo "heartbeats: kept in the folder of the service"
+echo "heartbeats: kept in the folder of the service, over a restart"
 
 # The watchdog.
 mkdir /run/systemd/system/$unit.d
