@@ -156,7 +156,8 @@ fn r4_what_is_acknowledged_survives_sigkill(rounds: usize) {
                 );
             }
             // One may have been written and not yet acknowledged, in each round.
-            let known = |key: &String| acknowledged.get(key).max(before.get(key)).copied().unwrap_or_default();
+            let known =
+                |key: &String| acknowledged.get(key).max(before.get(key)).copied().unwrap_or_default();
             let ahead = |(key, found): (&String, &u64)| found - known(key) <= 1;
             assert!(found.iter().all(ahead), "round {round}");
             before = found;
