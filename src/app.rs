@@ -129,8 +129,8 @@ async fn serve(
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
     let net = Arc::new(Net::new());
-    let section = live.snapshot().heartbeats.clone();
-    let heartbeats = match &section {
+    let opened_with = live.snapshot();
+    let heartbeats = match &opened_with.heartbeats {
         Some(section) => Some(Service::open(section, hostname()).await.map_err(io::Error::other)?),
         None => None,
     };
@@ -165,8 +165,8 @@ async fn serve(
     }
     let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
     match heartbeats {
-        Some((service, inputs)) => tasks.spawn(service.run(inputs, Arc::clone(&live), net)),
-        None => tasks.spawn(service::wait_for_section(Arc::clone(&live))),
+        Some((service, inputs)) => tasks.spawn(service.run(inputs, opened_with, Arc::clone(&live), net)),
+        None => tasks.spawn(service::wait_for_section(opened_with, Arc::clone(&live))),
     };
     tasks.spawn(watch_delay(own));
     match (flags.auto_reload, flags.refresh) {

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 use tracing::{debug, error, info, warn};
 
 use super::differences::differences;
@@ -176,8 +177,10 @@ impl Live {
     }
 
     /// Returns after the next reload, whoever asked for it.
-    pub async fn reloaded(&self) {
-        self.triggered.notified().await;
+    ///
+    /// A reload counts from this call on, not only from the first poll.
+    pub fn reloaded(&self) -> Notified<'_> {
+        self.triggered.notified()
     }
 
     /// Logs the warnings about the configuration in force.

@@ -70,8 +70,14 @@ impl Service {
         Ok((Arc::new(service), Inputs { misses, changes }))
     }
 
-    /// Watches until the future is dropped.
-    pub async fn run(self: Arc<Self>, inputs: Inputs, live: Arc<Live>, net: Arc<Net>) {
+    /// Watches until the future is dropped; `opened_with` is the configuration this was opened with.
+    pub async fn run(
+        self: Arc<Self>,
+        inputs: Inputs,
+        opened_with: Arc<Snapshot>,
+        live: Arc<Live>,
+        net: Arc<Net>,
+    ) {
         let mut tasks = JoinSet::new();
         let registry = || Arc::clone(&self.registry);
         let watched = registry();
@@ -83,7 +89,7 @@ impl Service {
             let shared = registry();
             tasks.spawn(async move { shared.follow(changes).await });
         }
-        tasks.spawn(follow_reloads(Arc::clone(&self), live));
+        tasks.spawn(follow_reloads(Arc::clone(&self), opened_with, live));
         while tasks.join_next().await.is_some() {}
     }
 
@@ -98,11 +104,10 @@ impl Service {
 
 /// How long the end of the process waits for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A reload that happened while another was handled is noticed after this time.
+/// New values of placeholders are a reload that nobody is told of; it is noticed after this time.
 const RELOAD_CHECK: Duration = Duration::from_secs(5);
 
-async fn follow_reloads(service: Arc<Service>, live: Arc<Live>) {
-    let mut current = live.snapshot();
+async fn follow_reloads(service: Arc<Service>, mut current: Arc<Snapshot>, live: Arc<Live>) {
     loop {
         current = next_snapshot(&live, &current).await;
         let Some(section) = &current.heartbeats else {
@@ -128,8 +133,7 @@ fn give_back_memory() {
 }
 
 /// Tells that heartbeats begin with a restart, should a reload bring the first section `heartbeats`.
-pub async fn wait_for_section(live: Arc<Live>) {
-    let mut current = live.snapshot();
+pub async fn wait_for_section(mut current: Arc<Snapshot>, live: Arc<Live>) {
     while current.heartbeats.is_none() {
         current = next_snapshot(&live, &current).await;
     }
@@ -139,12 +143,13 @@ pub async fn wait_for_section(live: Arc<Live>) {
 /// The configuration that follows `current`.
 async fn next_snapshot(live: &Live, current: &Arc<Snapshot>) -> Arc<Snapshot> {
     loop {
-        // Early or late makes no difference: the snapshots tell whether there is anything to do.
-        let _ = tokio::time::timeout(RELOAD_CHECK, live.reloaded()).await;
+        // Before the look, so that no reload is between the two.
+        let reloaded = live.reloaded();
         let next = live.snapshot();
         if !Arc::ptr_eq(current, &next) {
             return next;
         }
+        let _ = tokio::time::timeout(RELOAD_CHECK, reloaded).await;
     }
 }
 
