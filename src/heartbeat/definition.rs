@@ -25,6 +25,8 @@ pub struct Definition {
     pub early: TimeDelta,
     /// Whether a check-in with data is a failure.
     pub alert_on_data: bool,
+    /// Whether only POST is a signal: whatever follows links sends GET.
+    pub post_only: bool,
     /// Names of the numbers that are kept, at most [`MAX_VALUES`].
     pub values: Vec<String>,
     /// Labels of `heartbeat_info`.

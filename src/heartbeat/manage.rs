@@ -142,6 +142,9 @@ pub fn describe(declared: &Declared) -> Object {
     if definition.alert_on_data {
         add("alert_on_data", true.into());
     }
+    if definition.post_only {
+        add("methods", "POST".into());
+    }
     if let Some(id) = &declared.id {
         add("id", id.as_str().into());
     }

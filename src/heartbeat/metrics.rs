@@ -8,10 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock::Cause;
 use super::event::Signal;
+use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS};
 use super::receiver::{Api, BUCKETS, CODE_LABELS, Receiver, Rejected};
 use super::record::{Counts, State};
 use super::registry::{Registry, View};
 use super::schedule::{Schedule, Time};
+use super::shift::Shift;
 use crate::metrics::Metric;
 use crate::metrics::names as n;
 use crate::metrics::samples::{IntoValue as _, Labels};
@@ -31,7 +33,7 @@ impl Profile {
     /// Bytes of text for one heartbeat, usually; for the first size of a buffer.
     pub fn usual_bytes(self) -> usize {
         match self {
-            Self::Full => 5_000,
+            Self::Full => 7_000,
             Self::Minimal => 800,
         }
     }
@@ -116,6 +118,7 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
         }
     });
     gauge(w, rows, n::HEARTBEAT_LAST_RUN_DURATION_SECONDS, |row| row.view.record.run_seconds);
+    histogram(w, rows, n::HEARTBEAT_LATENESS_SECONDS, &LATENESS_BOUNDS, |counts| &counts.latenesses);
     counter(w, rows, n::HEARTBEAT_MISSED_TOTAL, |counts| counts.missed);
     gauge(w, rows, n::HEARTBEAT_MISTAKE_SECONDS_TOTAL, |row| Some(row.counts().mistake_seconds));
     family(w, rows, n::HEARTBEAT_PAYLOAD_VALUE, |row, sample| {
@@ -135,12 +138,16 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
             sample(&[("signal", signal.as_str())], signals(row, signal));
         }
     });
+    gauge(w, rows, n::HEARTBEAT_PROBABLE_TZ_MISMATCH_SECONDS, |row| {
+        row.view.record.shift.and_then(Shift::difference).map(|difference| difference.as_seconds_f64())
+    });
     gauge(w, rows, n::HEARTBEAT_PROGRESS_UNCHANGED_RUNS, |row| {
         row.view.record.progress.as_ref().map(|(_, runs)| f64::from(*runs))
     });
     counter(w, rows, n::HEARTBEAT_REORDERED_PINGS_TOTAL, |counts| counts.reordered);
     counter(w, rows, n::HEARTBEAT_RESTARTS_TOTAL, |counts| counts.restarts);
     gauge(w, rows, n::HEARTBEAT_RUN_DEADLINE_TIMESTAMP_SECONDS, |row| row.view.status.run_deadline.map(unix));
+    histogram(w, rows, n::HEARTBEAT_RUN_DURATION_SECONDS, &RUN_BOUNDS, |counts| &counts.run_durations);
     gauge(w, rows, n::HEARTBEAT_RUNS_IN_PROGRESS, |row| {
         Some((row.view.record.runs.len() as u64).into_value())
     });
@@ -263,6 +270,32 @@ fn gauge(w: &mut Writer<'_>, rows: &[Row<'_>], metric: Metric, value: impl Fn(&R
 
 fn counter(w: &mut Writer<'_>, rows: &[Row<'_>], metric: Metric, value: impl Fn(&Counts) -> u64) {
     family(w, rows, metric, |row, sample| sample(&[], value(row.counts()).into_value()));
+}
+
+/// Writes a family of histograms; a heartbeat is in it from its first observation on.
+fn histogram(
+    w: &mut Writer<'_>,
+    rows: &[Row<'_>],
+    metric: Metric,
+    bounds: &'static Bounds,
+    of: impl Fn(&Counts) -> &Histogram,
+) {
+    let mut has_begun = false;
+    for row in rows {
+        let histogram = of(row.counts());
+        let mut total = None;
+        for (bound, count) in histogram.buckets(bounds) {
+            if !std::mem::replace(&mut has_begun, true) {
+                w.family(metric);
+            }
+            w.sample_of_with("_bucket", &row.identity, &[("le", bound)], count.into_value());
+            total = Some(count);
+        }
+        if let Some(total) = total {
+            w.sample_of_with("_sum", &row.identity, &[], histogram.sum());
+            w.sample_of_with("_count", &row.identity, &[], total.into_value());
+        }
+    }
 }
 
 /// Writes one family; `write` hands over the samples of a heartbeat.

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod definition;
 pub mod event;
+pub mod histogram;
 pub mod key;
 pub mod manage;
 pub mod metrics;
@@ -17,6 +18,7 @@ pub mod registry;
 pub mod schedule;
 pub mod sd;
 pub mod service;
+pub mod shift;
 pub mod state;
 pub mod store;
 

@@ -5,8 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::Signal;
+use super::histogram::Histogram;
 use super::phi::Rhythm;
 use super::schedule::Time;
+use super::shift::Shift;
 
 /// The memory of one heartbeat. Changed only by [`super::state`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -52,6 +54,8 @@ pub struct Record {
     pub text: String,
     /// Distances between signals.
     pub rhythm: Rhythm,
+    /// Hours between signals and slots.
+    pub shift: Option<Shift>,
     /// The last signals with a run id or a sequence number, newest last; at most [`MAX_RECENT`].
     pub recent: Vec<Recent>,
     /// What is counted.
@@ -186,6 +190,10 @@ pub struct Counts {
     pub undetected_restarts: u64,
     /// Down episodes that turned out to be wrong, and their seconds.
     pub false_alarms: u64,
+    /// What runs took.
+    pub run_durations: Histogram,
+    /// How late the signals were that ended a run.
+    pub latenesses: Histogram,
     /// Seconds of the false alarms.
     pub mistake_seconds: f64,
     /// Follow-up probes after a miss that said the same, the opposite, or nothing.
@@ -233,6 +241,7 @@ impl Record {
             values: BTreeMap::new(),
             text: String::new(),
             rhythm: Rhythm::default(),
+            shift: None,
             recent: Vec::new(),
             counts: Counts::default(),
         }

@@ -7,8 +7,10 @@ use chrono::TimeDelta;
 
 use super::definition::Definition;
 use super::event::{Event, Signal};
+use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS};
 use super::record::{Episode, MAX_RECENT, MAX_RUNS, MAX_TEXT_BYTES, Pause, Reason, Recent, Record, State};
 use super::schedule::Time;
+use super::shift;
 
 /// A heartbeat at a moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +38,8 @@ pub enum Accepted {
     Counted,
     /// It was here already; nothing has changed.
     Repeated,
+    /// It came by a method that is none of this heartbeat's; nothing has changed.
+    Ignored,
 }
 
 /// Time in which the same signal is a second delivery of the first: clients and proxies repeat what got no answer.
@@ -298,6 +302,10 @@ fn contact(definition: &Definition, record: &mut Record, event: &Event) {
         if !was_missed && now > before {
             record.rhythm.learn(now - before);
         }
+        if let Some(slot) = definition.expected(before) {
+            record.counts.latenesses.observe(&LATENESS_BOUNDS, shift::distance(slot, now).as_seconds_f64());
+            record.shift = shift::follow(&definition.schedule, record.shift, slot, now);
+        }
         let is_early = definition.expected(before).is_some_and(|slot| now < slot.opens - definition.early);
         if is_early && definition.schedule.period().is_none() {
             record.counts.early += 1;
@@ -312,7 +320,10 @@ fn contact(definition: &Definition, record: &mut Record, event: &Event) {
         record.runs.clear();
     }
     let measured = event.duration.or_else(|| started.map(|start| now - start));
-    record.run_seconds = measured.map(|took| took.as_seconds_f64().max(0.0)).or(record.run_seconds);
+    if let Some(took) = measured.map(|took| took.as_seconds_f64().max(0.0)) {
+        record.run_seconds = Some(took);
+        record.counts.run_durations.observe(&RUN_BOUNDS, took);
+    }
     record.exit_code = event.exit_code.or(record.exit_code);
     record.contact = Some(now);
     record.credit = None;

@@ -101,11 +101,13 @@ metrics! {
     HEARTBEAT_LAST_EXIT_CODE = Gauge "gauge" "heartbeat_last_exit_code" "Exit status of the last finished run that told one.";
     HEARTBEAT_LAST_PING_TIMESTAMP_SECONDS = Gauge "gauge" "heartbeat_last_ping_timestamp_seconds" "Unix time at which the last signal of this kind was received, by the clock of the receiver.";
     HEARTBEAT_LAST_RUN_DURATION_SECONDS = Gauge "gauge" "heartbeat_last_run_duration_seconds" "Seconds the last run took, as its sender measured or from its start.";
+    HEARTBEAT_LATENESS_SECONDS = Histogram "histogram" "heartbeat_lateness_seconds" "Seconds between the slot and the signal that ended a run; early ones count as 0. Absent before the second signal.";
     HEARTBEAT_MISSED_TOTAL = Counter "counter" "heartbeat_missed_total" "Slots of the schedule whose deadline passed in silence.";
     HEARTBEAT_MISTAKE_SECONDS_TOTAL = Counter "counter" "heartbeat_mistake_seconds_total" "Seconds of the down episodes that turned out to be wrong.";
     HEARTBEAT_PAYLOAD_VALUE = Gauge "gauge" "heartbeat_payload_value" "Numbers of the last signal that are allowed by the configuration; absent while down.";
     HEARTBEAT_PHI = Gauge "gauge" "heartbeat_phi" "How sure it is that no signal comes any more: -log10 of the probability that one still does.";
     HEARTBEAT_PINGS_TOTAL = Counter "counter" "heartbeat_pings_total" "Accepted signals by kind; ignored are second deliveries.";
+    HEARTBEAT_PROBABLE_TZ_MISMATCH_SECONDS = Gauge "gauge" "heartbeat_probable_tz_mismatch_seconds" "By how much three signals in a row were off, if it is the same number of whole hours: the zone of the schedule is probably not that of the job.";
     HEARTBEAT_PROGRESS_UNCHANGED_RUNS = Gauge "gauge" "heartbeat_progress_unchanged_runs" "Successful runs in a row with the same progress token.";
     HEARTBEAT_RECEIVER_REJECTED_TOTAL = Counter "counter" "heartbeat_receiver_rejected_total" "Signals that were not taken, by reason.";
     HEARTBEAT_RECEIVER_REQUEST_DURATION_SECONDS = Histogram "histogram" "heartbeat_receiver_request_duration_seconds" "Time to answer a request with signals, in seconds.";
@@ -114,6 +116,7 @@ metrics! {
     HEARTBEAT_REORDERED_PINGS_TOTAL = Counter "counter" "heartbeat_reordered_pings_total" "Signals that are older than one received before.";
     HEARTBEAT_RESTARTS_TOTAL = Counter "counter" "heartbeat_restarts_total" "New incarnations of the sender.";
     HEARTBEAT_RUN_DEADLINE_TIMESTAMP_SECONDS = Gauge "gauge" "heartbeat_run_deadline_timestamp_seconds" "Unix time at which the oldest run in progress takes too long; absent when none is.";
+    HEARTBEAT_RUN_DURATION_SECONDS = Histogram "histogram" "heartbeat_run_duration_seconds" "Seconds that runs took, as their sender measured or from their start. Absent before the first.";
     HEARTBEAT_RUNS_IN_PROGRESS = Gauge "gauge" "heartbeat_runs_in_progress" "Runs that have started and not finished.";
     HEARTBEAT_SEQUENCE_GAPS_TOTAL = Counter "counter" "heartbeat_sequence_gaps_total" "Sequence numbers that never came.";
     HEARTBEAT_SETTLING = Gauge "gauge" "heartbeat_settling" "Whether heartbeats still have credit because this receiver could not see for a while.";

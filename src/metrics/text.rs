@@ -114,7 +114,13 @@ impl<'a> Writer<'a> {
 
     /// One sample with labels that are text of the format already, such as `a="1",b="2"`, and some more.
     pub fn sample_of(&mut self, labels: &str, more: &[(&str, &str)], value: f64) {
+        self.sample_of_with("", labels, more, value);
+    }
+
+    /// The same with a suffix of the name, as the parts of a histogram have it.
+    pub fn sample_of_with(&mut self, suffix: &str, labels: &str, more: &[(&str, &str)], value: f64) {
         self.out.extend_from_slice(self.name.as_bytes());
+        self.out.extend_from_slice(suffix.as_bytes());
         self.out.push(b'{');
         self.out.extend_from_slice(labels.as_bytes());
         for (name, label) in more {

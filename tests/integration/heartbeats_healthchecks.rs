@@ -13,6 +13,7 @@ heartbeats:
     same: {every: 1h, namespace: a}
     same-again: {every: 1h, namespace: a}
     both: {every: 1h, namespace: a, id: one}
+    posted: {every: 1h, methods: POST, uuid: 5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d4f}
 "#;
 const UUID: &str = "5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d4e";
 const RID: &str = "0b1e4b6a-1a2b-4c3d-8e4f-5a6b7c8d9e0f";
@@ -161,4 +162,15 @@ fn f8_a_body_that_is_no_text_is_a_ping_like_any_other() {
         assert_eq!(session.ask("POST", &format!("/ping/{UUID}/fail"), "", body).brief(), "200 OK");
     }
     assert_eq!(exporter.heartbeat("by-uuid"), "down fail=4");
+}
+
+#[test]
+fn f7_a_get_is_answered_and_is_no_signal_where_only_post_is() {
+    let exporter = Exporter::start(CONFIG, &[]);
+    let mut session = Session::open(&exporter);
+    for (method, state) in [("GET", "new"), ("POST", "up success=1"), ("GET", "up success=1")] {
+        let path = "/ping/5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d4f";
+        assert_eq!(session.ask(method, path, "", b"").brief(), "200 OK");
+        assert_eq!(exporter.heartbeat("posted"), state, "{method}");
+    }
 }

@@ -16,6 +16,7 @@ heartbeats:
     start: {every: 1h, namespace: batch}
     values: {every: 1h, values: [rows, "disk:/var"]}
     data: {every: 1h, alert_on_data: true}
+    posted: {every: 1h, methods: POST}
 "#;
 
 const JSON: &str = "Content-Type: application/json\r\n";
@@ -139,6 +140,42 @@ fn what_a_report_says_is_kept() {
         value("heartbeat_progress_unchanged_runs", ""),
     ];
     assert_eq!(kept, [Some(43.0), Some(2.0), Some(1.0), Some(2.0)]);
+}
+
+#[test]
+fn f7_a_get_is_no_signal_where_only_post_is() {
+    let exporter = Exporter::start(CONFIG, &[]);
+    let mut session = Session::open(&exporter);
+    for (method, state, rejected, times) in [
+        ("GET", "new", 1.0, ""),
+        ("HEAD", "new", 2.0, ""),
+        ("POST", "up", 2.0, " success=1"),
+        ("GET", "up", 3.0, " success=1"),
+    ] {
+        assert_eq!(session.ask(method, "/heartbeat/posted", "", b"").status, 200);
+        assert_eq!(exporter.heartbeat("posted"), format!("{state}{times}"), "{method}");
+        assert_eq!(exporter.rejected("method"), Some(rejected), "{method}");
+    }
+}
+
+#[test]
+fn what_runs_took_and_how_late_they_were_is_counted() {
+    let exporter = Exporter::start(CONFIG, &[]);
+    let mut session = Session::open(&exporter);
+    let count = |metric: &str, labels: &str| exporter.of_heartbeat("plain", metric, labels);
+    assert_eq!(count("heartbeat_run_duration_seconds_count", ""), None);
+    for seconds in ["0.5", "45"] {
+        let body = format!(r#"{{"duration_seconds":{seconds}}}"#);
+        assert_eq!(session.ask("POST", "/heartbeat/plain", JSON, body.as_bytes()).status, 200);
+    }
+    assert_eq!(count("heartbeat_run_duration_seconds_sum", ""), Some(45.5));
+    assert_eq!(count("heartbeat_run_duration_seconds_count", ""), Some(2.0));
+    for (bound, want) in [("1.0", 1.0), ("30.0", 1.0), ("60.0", 2.0), ("+Inf", 2.0)] {
+        let label = format!(",le=\"{bound}\"");
+        assert_eq!(count("heartbeat_run_duration_seconds_bucket", &label), Some(want), "{bound}");
+    }
+    // The first signal has no slot; the second is an hour early.
+    assert_eq!(count("heartbeat_lateness_seconds_bucket", ",le=\"0.0\""), Some(1.0));
 }
 
 #[test]

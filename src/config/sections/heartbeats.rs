@@ -124,6 +124,8 @@ section! {
         uuid: Secret,
         /// Proves that a signal is genuine, as a bearer token or in an address.
         token: Secret,
+        /// `POST` if nothing else is a signal.
+        methods: String,
         /// Numbers that are kept.
         values: Vec<String>,
         /// Words to search by.
@@ -430,6 +432,9 @@ impl Service {
         let tolerate_missed = u32::try_from(self.tolerate_missed).ok().filter(|missed| *missed <= 1000);
         let tolerate_missed = tolerate_missed
             .ok_or_else(|| ("tolerate_missed", format!("must be 0 to 1000, got {}", self.tolerate_missed)))?;
+        if !["", "POST"].contains(&self.methods.as_str()) {
+            return Err(("methods", format!("must be POST or absent, got {}", quote(&self.methods))));
+        }
         if self.values.len() > MAX_VALUES {
             return Err((
                 "values",
@@ -447,6 +452,7 @@ impl Service {
             max_runtime,
             early: non_negative("early", self.early)?,
             alert_on_data: self.alert_on_data,
+            post_only: !self.methods.is_empty(),
             values: self.values.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
             tags: self.tags.clone(),

@@ -25,6 +25,7 @@ fn definition() -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        post_only: false,
         values: vec!["rows".to_owned()],
         labels: BTreeMap::new(),
         tags: Vec::new(),
@@ -462,4 +463,28 @@ fn runs_are_bounded() {
     assert_eq!(story.record.runs.values().min(), Some(&at(36)), "the oldest gave way");
     story.signal(100, Signal::Success);
     assert!(story.record.runs.is_empty());
+}
+
+#[test]
+fn d5_signals_that_are_whole_hours_off_tell_of_another_zone() {
+    let days = |day: i64, hour: i64, minute: i64| at(day * 86_400 + hour * 3600 + minute * 60);
+    // When a job that is due daily at 02:30 reports, and what is said after that.
+    let cases = [
+        ("in time", &[(0, 2, 31), (1, 2, 30), (2, 2, 33), (3, 2, 31)][..], None),
+        ("two hours before", &[(0, 0, 30), (1, 0, 30), (2, 0, 31), (3, 0, 30)], Some(-2)),
+        ("eight hours after", &[(0, 10, 31), (1, 10, 32), (2, 10, 31), (3, 10, 33)], Some(8)),
+        ("not yet often enough", &[(0, 3, 31), (1, 3, 31), (2, 3, 31)], None),
+        ("half an hour more", &[(0, 4, 0), (1, 4, 0), (2, 4, 0), (3, 4, 0)], None),
+        ("not always the same", &[(0, 3, 31), (1, 3, 31), (2, 4, 31), (3, 3, 31)], None),
+        ("in time again", &[(0, 0, 30), (1, 0, 30), (2, 0, 30), (3, 0, 30), (4, 2, 30)], None),
+    ];
+    for (name, signals, want) in cases {
+        let schedule = Schedule::Cron(Cron::parse("30 2 * * *", chrono_tz::UTC).unwrap());
+        let mut story = Story::new(Definition { schedule, ..definition() });
+        for (day, hour, minute) in signals {
+            story.event(&Event::new(Signal::Success, days(*day, *hour, *minute)));
+        }
+        let got = story.record.shift.and_then(shift::Shift::difference);
+        assert_eq!(got, want.map(TimeDelta::hours), "{name}");
+    }
 }

@@ -61,7 +61,8 @@ pub async fn answer(ask: &Ask<'_>, path: &str) -> Result<Reply, Refusal> {
     }
     // Without an end in sight, a pause lasts until the next sign of life.
     let view = heartbeat.view(ask.received);
-    if event.signal.ends_run()
+    if !ask.ignores(&heartbeat)
+        && event.signal.ends_run()
         && view.status.state == State::Paused
         && view.record.pause.is_some_and(|pause| pause.until.is_none())
     {

@@ -17,18 +17,19 @@ mod report;
 use std::sync::Arc;
 use std::time::Instant;
 
-use hyper::StatusCode;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue};
 use hyper::http::request::Parts;
+use hyper::{Method, StatusCode};
 
 use self::refusal::Refusal;
 use super::Server;
 use super::body::{self, Body, RequestBody};
 use super::reply::{self, Reply};
-use crate::heartbeat::receiver::Api;
+use crate::heartbeat::receiver::{Api, Rejected};
 use crate::heartbeat::registry::{Heartbeat, Lookup, NotFound, Receipt};
 use crate::heartbeat::schedule::Time;
+use crate::heartbeat::state::Accepted;
 use crate::heartbeat::{Event, Key, Service};
 
 /// Bytes of a message that are kept; healthchecks has the same limit.
@@ -203,13 +204,23 @@ impl Ask<'_> {
         }
     }
 
-    /// Takes a signal; durable when this returns.
+    /// Whether the method of the request is none that signals of this heartbeat have.
+    fn ignores(&self, heartbeat: &Heartbeat) -> bool {
+        heartbeat.declared().definition.post_only && self.request.method != Method::POST
+    }
+
+    /// Takes a signal; durable when this returns. One that the heartbeat ignores is answered like any other.
     async fn take(
         &self,
         heartbeat: &Arc<Heartbeat>,
         event: Event,
         message: Option<Bytes>,
     ) -> Result<Receipt, Refusal> {
+        if self.ignores(heartbeat) {
+            self.service.registry.receiver.rejected(Rejected::Method);
+            let status = heartbeat.view(self.received).status;
+            return Ok(Receipt { accepted: Accepted::Ignored, status, before: status });
+        }
         let message = message.filter(|message| !message.is_empty());
         Ok(self.service.registry.accept(heartbeat, event, message).await?)
     }

@@ -267,6 +267,7 @@ fn every(name: &str, period: i64, grace: i64) -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        post_only: false,
         values: Vec::new(),
         labels: BTreeMap::new(),
         tags: Vec::new(),
