@@ -4,8 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read as _;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::Metric;
@@ -381,11 +382,10 @@ const BUILD_LABELS: [(&str, &str); 7] = [
 
 /// The `process_*` families; each is left out where the system does not tell.
 fn write_process(w: &mut Writer<'_>, files: Option<&OpenFiles>) {
-    let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    let stat = Stat::parse(&stat);
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let network = fs::read_to_string("/proc/self/net/netstat").unwrap_or_default();
+    let stat = Stat::parse(&read_proc("/proc/self/stat"));
+    let status = read_proc("/proc/self/status");
+    let limits = read_proc("/proc/self/limits");
+    let network = read_proc("/proc/self/net/netstat");
     let families = [
         (n::PROCESS_CPU_SECONDS_TOTAL, stat.as_ref().map(|stat| stat.cpu_seconds)),
         (n::PROCESS_MAX_FDS, soft_limit(&limits, "Max open files")),
@@ -405,6 +405,17 @@ fn write_process(w: &mut Writer<'_>, files: Option<&OpenFiles>) {
     }
 }
 
+/// The text of a file of proc(5); empty if it cannot be read.
+fn read_proc(path: &str) -> String {
+    // Such files say that they are empty, so that nothing else would know how much to ask for at once.
+    let mut text = String::with_capacity(PROC_BYTES);
+    let read = fs::File::open(path).and_then(|mut file| file.read_to_string(&mut text));
+    read.map_or_else(|_| String::new(), |_| text)
+}
+
+/// Longer than any of the files read.
+const PROC_BYTES: usize = 16 << 10;
+
 /// What proc(5) tells in `/proc/[pid]/stat`.
 #[derive(Debug, PartialEq)]
 struct Stat {
@@ -423,10 +434,14 @@ impl Stat {
         Some(Self { cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND, start_ticks: field(22)? })
     }
 
+    /// As it was at the first look: the time of the boot moves with the clock, the start of a process does not.
     fn start_time(&self) -> Option<f64> {
-        let stat = fs::read_to_string("/proc/stat").ok()?;
-        let booted = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
-        Some(booted.trim().parse::<f64>().ok()? + self.start_ticks / TICKS_PER_SECOND)
+        static START_TIME: OnceLock<Option<f64>> = OnceLock::new();
+        *START_TIME.get_or_init(|| {
+            let stat = read_proc("/proc/stat");
+            let booted = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+            Some(booted.trim().parse::<f64>().ok()? + self.start_ticks / TICKS_PER_SECOND)
+        })
     }
 }
 
