@@ -73,6 +73,11 @@ impl Body {
         Self { decoder }
     }
 
+    /// Whether more may come out than goes in.
+    pub fn is_compressed(&self) -> bool {
+        !matches!(self.decoder, Decoder::Identity(_))
+    }
+
     /// Takes the next chunk from the wire.
     ///
     /// # Errors

@@ -622,7 +622,8 @@ impl Http {
         while let Some(chunk) = response.chunk(peer).await {
             // In pieces, since a few compressed bytes can become a million: other probes and the
             // deadline get their turn in between.
-            for piece in chunk?.chunks(MAX_PIECE) {
+            let piece = if body.is_compressed() { MAX_PIECE } else { usize::MAX };
+            for piece in chunk?.chunks(piece) {
                 let pushed = body.push(piece);
                 // Counted as it comes, for a deadline in the middle of it.
                 progress.body_length = body.length();
@@ -710,7 +711,7 @@ impl Http {
     }
 }
 
-/// Bytes from the wire that are decompressed in one go.
+/// Compressed bytes from the wire that are taken in one go.
 const MAX_PIECE: usize = 1024;
 /// Bytes of a body after which other tasks get their turn.
 const MAX_AT_ONCE: u64 = 1 << 20;
