@@ -80,9 +80,12 @@ step "systemd unit"
 $here/in-copy.sh "$work" /mnt/verify-unit.sh $exposure_limit
 if timeout --kill-after=5 150 $here/in-copy.sh "$work" /mnt/boot.sh; then
   sed 's/^/  /' "$work/boot.log"
+elif [ -s "$work/boot.log" ]; then
+  sed 's/^/  /' "$work/boot.log"
+  die "the unit does not do what it should under systemd"
 else
-  [ ! -e "$work/boot.log" ] || sed 's/^/  /' "$work/boot.log"
-  die "the unit does not do what it should under systemd, or systemd does not start in namespaces here"
+  # Containers without cgroups of their own, for one.
+  echo "  NOT RUN: systemd does not start in namespaces here, so the unit was only verified"
 fi
 
 step "image"

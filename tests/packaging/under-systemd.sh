@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Run by a systemd: installs the package, and the service does what its unit promises.
 set -euo pipefail
+# The first sign of life: whoever reads it knows that what fails from here on is the unit.
+echo "systemd $(systemctl --version | head -1 | cut -d" " -f2) is up"
 
 unit=heartbeat_exporter.service
 config=/etc/heartbeat_exporter/config.yml
