@@ -282,7 +282,11 @@ impl Registry {
     /// # Errors
     /// Of the store; what is not written stays to be written.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        let dirty = std::mem::take(&mut *self.inner.dirty());
+        let mut dirty = std::mem::take(&mut *self.inner.dirty());
+        // A change that became durable leaves its heartbeat on the list, and the next one puts it there again:
+        // its lock would be waited for while it is held.
+        dirty.sort_unstable_by_key(Arc::as_ptr);
+        dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
         let mut result = Ok(());
         let mut commits = Vec::new();
         for batch in dirty.chunks(MAX_WRITES) {

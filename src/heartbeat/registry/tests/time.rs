@@ -206,3 +206,20 @@ async fn a_broken_store_hides_no_miss_and_gets_it_later() {
     let (_, record) = &story.store.recovered().records[0];
     assert_eq!(serde_json::from_slice::<Record>(record).unwrap(), *story.view("a").record);
 }
+
+#[tokio::test]
+async fn what_changes_twice_between_two_writings_is_written_once() {
+    let story = Story::new(vec![every("a", 2, 2)]);
+    story.ping("a").await;
+    for _ in 0..3 {
+        // It is late by itself, a signal becomes durable, and it is late again, all before a flush.
+        story.clock.pass(3);
+        story.registry.tick().await;
+        story.ping("a").await;
+    }
+    story.clock.pass(3);
+    story.registry.tick().await;
+    let flushed = tokio::time::timeout(Duration::from_secs(10), story.registry.flush()).await;
+    flushed.expect("the flush waits for nobody").unwrap();
+    assert_eq!(story.state("a"), State::Late);
+}
