@@ -282,11 +282,7 @@ impl Registry {
     /// # Errors
     /// Of the store; what is not written stays to be written.
     pub async fn flush(&self) -> Result<(), StoreError> {
-        let mut dirty = std::mem::take(&mut *self.inner.dirty());
-        // A change that became durable leaves its heartbeat on the list, and the next one puts it there again:
-        // its lock would be waited for while it is held.
-        dirty.sort_unstable_by_key(Arc::as_ptr);
-        dirty.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        let dirty = std::mem::take(&mut *self.inner.dirty());
         let mut result = Ok(());
         let mut commits = Vec::new();
         for batch in dirty.chunks(MAX_WRITES) {
@@ -399,12 +395,12 @@ impl Inner {
     /// Puts the records of some heartbeats into the queue of the store; `None` when there is nothing to write.
     fn write(&self, batch: &[Arc<Heartbeat>]) -> Result<Option<super::Durable>, StoreError> {
         // All locks until the queue has them: a signal that comes in between must come after. Nobody else
-        // holds two of these locks.
+        // holds two of these locks, and no heartbeat is here twice, see `Cell::is_dirty`.
         let mut cells = Vec::with_capacity(batch.len());
         let mut writes = Vec::with_capacity(batch.len());
         for heartbeat in batch {
             let cell = heartbeat.lock();
-            if cell.is_dirty && !cell.is_gone && cell.staged.is_empty() {
+            if !cell.is_gone && cell.staged.is_empty() {
                 writes.push(write_record(heartbeat.key(), &cell.record));
             }
             cells.push((heartbeat, cell));
@@ -413,7 +409,7 @@ impl Inner {
         for (heartbeat, cell) in &mut cells {
             if cell.staged.is_empty() {
                 cell.is_dirty = false;
-            } else if cell.is_dirty {
+            } else {
                 self.dirty().push(Arc::clone(heartbeat));
             }
         }

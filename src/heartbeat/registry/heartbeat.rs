@@ -75,7 +75,9 @@ pub(super) struct Cell {
     pub(super) seen: Time,
     /// Number of the last change.
     pub(super) changes: u64,
-    /// Whether `record` is ahead of the store.
+    /// Whether this heartbeat is on the list of those to be written, or has been taken from it by a flush
+    /// that still has it to do. Nothing but that flush clears it: a heartbeat that were on the list twice
+    /// would be locked twice at once.
     pub(super) is_dirty: bool,
     pub(super) is_gone: bool,
     pub(super) bucket: Bucket,
@@ -109,7 +111,6 @@ impl Cell {
             self.published = number;
             self.record = staged.record;
             self.seen = staged.seen;
-            self.is_dirty = false;
         }
     }
 }
