@@ -34,9 +34,9 @@ pub struct Definition {
     /// Words to search by.
     pub tags: Vec<String>,
     /// The timeout learns from the signals.
-    pub adaptive: Option<Adaptive>,
+    pub adaptive: Option<Box<Adaptive>>,
     /// What is probed after a miss.
-    pub on_miss: Option<OnMiss>,
+    pub on_miss: Option<Box<OnMiss>>,
 }
 
 /// A probe that follows a miss.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::few::{Few, Kind};
 use super::schedule::Time;
 
 /// What a signal says.
@@ -48,6 +49,17 @@ impl Signal {
         matches!(self, Self::Success | Self::Data | Self::Fail)
     }
 }
+
+impl Kind for Signal {
+    const KINDS: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A value for each kind of signal.
+pub type BySignal<V> = Few<Signal, V, { Signal::ALL.len() }>;
 
 /// One signal as it was received.
 #[derive(Debug, Clone, PartialEq)]

@@ -27,6 +27,13 @@ impl Histogram {
         self.sum += seconds;
     }
 
+    /// Takes from `other` what is larger there: another receiver has counted the same signals.
+    pub fn raise(&mut self, other: &Self) {
+        self.counts.resize(self.counts.len().max(other.counts.len()), 0);
+        self.counts.iter_mut().zip(&other.counts).for_each(|(ours, theirs)| *ours = (*ours).max(*theirs));
+        self.sum = self.sum.max(other.sum);
+    }
+
     /// The label `le` of each bucket with its cumulative count, `+Inf` last; nothing before the first observation.
     pub fn buckets(&self, bounds: &'static Bounds) -> impl Iterator<Item = (&'static str, u64)> {
         let labels = bounds.iter().map(|(_, label)| *label).chain(["+Inf"]);

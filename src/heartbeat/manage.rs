@@ -89,14 +89,14 @@ fn read(key: Key, object: &Object) -> Result<Declared, String> {
             problems.errors.iter().map(|problem| problem.message.trim_start()).collect();
         messages.join("\n")
     })?;
-    if !service.namespace.is_empty() && service.namespace != key.namespace {
+    if !service.namespace.is_empty() && service.namespace != key.namespace() {
         return Err("namespace is not that of the address".to_owned());
     }
     let definition = service.definition(key).map_err(|(name, why)| match name {
         "" => format!("the heartbeat cannot be used: {why}"),
         name => format!("{name} {why}"),
     })?;
-    Ok(Declared::written(definition, &service))
+    Ok(Declared::written(definition, &service.addresses()))
 }
 
 /// The definition with the keys of the configuration; without tokens and UUIDs.

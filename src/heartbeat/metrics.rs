@@ -64,8 +64,8 @@ pub fn write_views(w: &mut Writer<'_>, views: &[View], profile: Profile) {
 fn write_minimal(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     gauge(w, rows, n::HEARTBEAT_DEADLINE_TIMESTAMP_SECONDS, |row| row.view.status.deadline.map(unix));
     family(w, rows, n::HEARTBEAT_LAST_PING_TIMESTAMP_SECONDS, |row, sample| {
-        if let Some(last) = row.view.record.last.get(&Signal::Success) {
-            sample(&[("signal", Signal::Success.as_str())], unix(*last));
+        if let Some(last) = row.view.record.last.get(Signal::Success) {
+            sample(&[("signal", Signal::Success.as_str())], unix(last));
         }
     });
     family(w, rows, n::HEARTBEAT_PINGS_TOTAL, |row, sample| {
@@ -112,8 +112,8 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     gauge(w, rows, n::HEARTBEAT_LAST_EXIT_CODE, |row| row.view.record.exit_code.map(f64::from));
     family(w, rows, n::HEARTBEAT_LAST_PING_TIMESTAMP_SECONDS, |row, sample| {
         for signal in SIGNALS {
-            if let Some(last) = row.view.record.last.get(&signal) {
-                sample(&[("signal", signal.as_str())], unix(*last));
+            if let Some(last) = row.view.record.last.get(signal) {
+                sample(&[("signal", signal.as_str())], unix(last));
             }
         }
     });
@@ -198,8 +198,8 @@ fn write_info(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     for row in rows {
         let definition = definition(row);
         let (schedule, zone) = schedule(&definition.schedule);
-        labels.push(("namespace".into(), definition.key.namespace.clone()));
-        labels.push(("heartbeat".into(), definition.key.name.clone()));
+        labels.push(("namespace".into(), definition.key.namespace().to_owned()));
+        labels.push(("heartbeat".into(), definition.key.name().to_owned()));
         labels.push(("kind".into(), definition.schedule.kind().to_owned()));
         labels.push(("schedule".into(), schedule));
         labels.push(("tz".into(), zone.to_owned()));
@@ -231,7 +231,7 @@ impl<'v> Row<'v> {
     fn new(view: &'v View) -> Self {
         let key = view.key();
         // Names consist of characters that need no escape.
-        Self { identity: format!("namespace=\"{}\",heartbeat=\"{}\"", key.namespace, key.name), view }
+        Self { identity: format!("namespace=\"{}\",heartbeat=\"{}\"", key.namespace(), key.name()), view }
     }
 }
 
@@ -240,11 +240,11 @@ fn definition<'v>(row: &Row<'v>) -> &'v super::Definition {
 }
 
 fn signals(row: &Row<'_>, signal: Signal) -> f64 {
-    row.counts().signals.get(&signal).copied().unwrap_or(0).into_value()
+    row.counts().signals.get(signal).into_value()
 }
 
 fn changes(row: &Row<'_>, state: State) -> f64 {
-    row.counts().changes.get(&state).copied().unwrap_or(0).into_value()
+    row.counts().changes.get(state).into_value()
 }
 
 fn up(state: State) -> Option<f64> {

@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod definition;
 pub mod event;
+pub mod few;
 pub mod histogram;
 pub mod key;
 pub mod manage;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::Signal;
+use super::event::{BySignal, Signal};
+use super::few::{Few, Kind};
 use super::histogram::Histogram;
 use super::phi::Rhythm;
 use super::schedule::Time;
@@ -17,48 +18,68 @@ pub struct Record {
     /// When it was configured or made.
     pub created: Time,
     /// When each kind of signal was received last.
-    pub last: BTreeMap<Signal, Time>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub last: BySignal<Option<Time>>,
     /// What the schedule counts from: the last signal that ended a run. A step of the receiver's clock moves it.
+    #[serde(skip_serializing_if = "is_default")]
     pub contact: Option<Time>,
     /// Silence before this moment is not held against it: the receiver was blind.
+    #[serde(skip_serializing_if = "is_default")]
     pub credit: Option<Time>,
     /// Open runs by run id, the empty one for signals without; at most [`MAX_RUNS`].
+    #[serde(skip_serializing_if = "is_default")]
     pub runs: BTreeMap<String, Time>,
     /// Whether the last signal that ended a run was a failure.
+    #[serde(skip_serializing_if = "is_default")]
     pub failed: bool,
     /// Whether the last signal that ended a run carried data.
+    #[serde(skip_serializing_if = "is_default")]
     pub has_data: bool,
     /// The state the last change led to.
     pub state: State,
     /// When it changed.
     pub changed: Time,
     /// The present or the last down episode.
+    #[serde(skip_serializing_if = "is_default")]
     pub episode: Option<Episode>,
     /// Until when nothing is expected.
+    #[serde(skip_serializing_if = "is_default")]
     pub pause: Option<Pause>,
     /// Slots up to this moment are counted.
+    #[serde(skip_serializing_if = "is_default")]
     pub counted: Option<Time>,
     /// Exit status of the last finished run.
+    #[serde(skip_serializing_if = "is_default")]
     pub exit_code: Option<i32>,
     /// Seconds the last run took.
+    #[serde(skip_serializing_if = "is_default")]
     pub run_seconds: Option<f64>,
     /// The last sequence number.
+    #[serde(skip_serializing_if = "is_default")]
     pub sequence: Option<u64>,
     /// The sender's present life.
+    #[serde(skip_serializing_if = "is_default")]
     pub incarnation: Option<String>,
     /// The last progress token, and how many successful runs in a row brought it.
+    #[serde(skip_serializing_if = "is_default")]
     pub progress: Option<(String, u32)>,
     /// The last numbers.
+    #[serde(skip_serializing_if = "is_default")]
     pub values: BTreeMap<String, f64>,
     /// Text of the last check-in with data, clipped to [`MAX_TEXT_BYTES`].
+    #[serde(skip_serializing_if = "is_default")]
     pub text: String,
     /// Distances between signals.
+    #[serde(skip_serializing_if = "is_default")]
     pub rhythm: Rhythm,
     /// Hours between signals and slots.
+    #[serde(skip_serializing_if = "is_default")]
     pub shift: Option<Shift>,
     /// The last signals with a run id or a sequence number, newest last; at most [`MAX_RECENT`].
+    #[serde(skip_serializing_if = "is_default")]
     pub recent: Vec<Recent>,
     /// What is counted.
+    #[serde(skip_serializing_if = "is_default")]
     pub counts: Counts,
 }
 
@@ -97,6 +118,17 @@ impl State {
         }
     }
 }
+
+impl Kind for State {
+    const KINDS: &'static [Self] = &Self::ALL;
+
+    fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// A value for each state.
+pub type ByState<V> = Few<State, V, { State::ALL.len() }>;
 
 /// Why a heartbeat is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -159,10 +191,13 @@ pub struct Recent {
     /// What it said.
     pub signal: Signal,
     /// Its run id.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub run: Option<String>,
     /// Its sequence number.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub sequence: Option<u64>,
     /// The life of its sender.
+    #[serde(default, skip_serializing_if = "is_default")]
     pub incarnation: Option<String>,
 }
 
@@ -171,37 +206,58 @@ pub struct Recent {
 #[serde(default)]
 pub struct Counts {
     /// Accepted signals.
-    pub signals: BTreeMap<Signal, u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub signals: BySignal<u64>,
     /// Signals that were not, because they came twice.
+    #[serde(skip_serializing_if = "is_default")]
     pub ignored: u64,
     /// Slots whose deadline passed in silence.
+    #[serde(skip_serializing_if = "is_default")]
     pub missed: u64,
     /// Signals that came before their slot and did not count for it.
+    #[serde(skip_serializing_if = "is_default")]
     pub early: u64,
     /// Changes of the state, by the new one.
-    pub changes: BTreeMap<State, u64>,
+    #[serde(skip_serializing_if = "is_default")]
+    pub changes: ByState<u64>,
     /// Sequence numbers that never came.
+    #[serde(skip_serializing_if = "is_default")]
     pub gaps: u64,
     /// Signals older than one that came before.
+    #[serde(skip_serializing_if = "is_default")]
     pub reordered: u64,
     /// New incarnations.
+    #[serde(skip_serializing_if = "is_default")]
     pub restarts: u64,
     /// New incarnations that no down episode announced.
+    #[serde(skip_serializing_if = "is_default")]
     pub undetected_restarts: u64,
     /// Down episodes that turned out to be wrong, and their seconds.
+    #[serde(skip_serializing_if = "is_default")]
     pub false_alarms: u64,
     /// What runs took.
+    #[serde(skip_serializing_if = "is_default")]
     pub run_durations: Histogram,
     /// How late the signals were that ended a run.
+    #[serde(skip_serializing_if = "is_default")]
     pub latenesses: Histogram,
     /// Seconds of the false alarms.
+    #[serde(skip_serializing_if = "is_default")]
     pub mistake_seconds: f64,
     /// Follow-up probes after a miss that said the same, the opposite, or nothing.
+    #[serde(skip_serializing_if = "is_default")]
     pub suspicions_confirmed: u64,
     /// See above.
+    #[serde(skip_serializing_if = "is_default")]
     pub suspicions_refuted: u64,
     /// See above.
+    #[serde(skip_serializing_if = "is_default")]
     pub suspicions_inconclusive: u64,
+}
+
+/// What stands at its default is not written: of most records that is most.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// Runs watched at the same time; the oldest gives way.
@@ -222,7 +278,7 @@ impl Record {
     pub fn new(created: Time) -> Self {
         Self {
             created,
-            last: BTreeMap::new(),
+            last: BySignal::default(),
             contact: None,
             credit: None,
             runs: BTreeMap::new(),
@@ -247,8 +303,63 @@ impl Record {
         }
     }
 
+    /// When the last signal was received, of whatever kind.
+    pub fn last_signal(&self) -> Option<(Signal, Time)> {
+        let all = self.last.iter().filter_map(|(signal, at)| Some((signal, at?)));
+        all.max_by_key(|(_, at)| *at)
+    }
+
     /// The down episode that has not ended.
     pub fn open_episode(&self) -> Option<&Episode> {
         self.episode.as_ref().filter(|episode| episode.until.is_none())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_at_its_default_is_not_written() {
+        let mut record = Record::new("2026-03-01T00:00:00Z".parse().unwrap());
+        let fresh = r#"{"created":"2026-03-01T00:00:00Z","state":"new","changed":"2026-03-01T00:00:00Z"}"#;
+        assert_eq!(serde_json::to_string(&record).unwrap(), fresh);
+        record.last.set(Signal::Fail, Some("2026-03-01T00:00:01Z".parse().unwrap()));
+        record.counts.signals.add(Signal::Fail, 2);
+        record.failed = true;
+        let written = serde_json::to_string(&record).unwrap();
+        let want = r#"{"created":"2026-03-01T00:00:00Z","last":{"fail":"2026-03-01T00:00:01Z"},"failed":true,"state":"new","changed":"2026-03-01T00:00:00Z","counts":{"signals":{"fail":2}}}"#;
+        assert_eq!(written, want);
+        assert_eq!(serde_json::from_str::<Record>(&written).unwrap(), record);
+    }
+
+    #[test]
+    fn records_that_say_everything_are_read() {
+        let text = r#"{"created":"2026-03-01T00:00:00Z","last":{"start":"2026-03-01T00:00:01Z"},"contact":null,
+            "credit":null,"runs":{"":"2026-03-01T00:00:01Z"},"failed":false,"has_data":false,"state":"running",
+            "changed":"2026-03-01T00:00:01Z","episode":null,"pause":null,"counted":null,"exit_code":null,
+            "run_seconds":null,"sequence":null,"incarnation":null,"progress":null,"values":{},"text":"",
+            "rhythm":{"count":0.0,"mean":0.0,"variance":0.0},"shift":null,
+            "recent":[{"received":"2026-03-01T00:00:01Z","signal":"start","run":null,"sequence":7,"incarnation":null}],
+            "counts":{"signals":{"start":1},"ignored":0,"changes":{"running":1},"run_durations":{"counts":[],"sum":0.0}}}"#;
+        let read: Record = serde_json::from_str(text).unwrap();
+        let started: Time = "2026-03-01T00:00:01Z".parse().unwrap();
+        let mut want = Record::new("2026-03-01T00:00:00Z".parse().unwrap());
+        want.last.set(Signal::Start, Some(started));
+        want.runs.insert(String::new(), started);
+        (want.state, want.changed) = (State::Running, started);
+        want.counts.signals.add(Signal::Start, 1);
+        want.counts.changes.add(State::Running, 1);
+        let (run, incarnation) = (None, None);
+        want.recent =
+            vec![Recent { received: started, signal: Signal::Start, run, sequence: Some(7), incarnation }];
+        assert_eq!(read, want);
+        let unknown = text.replacen("start", "later", 1);
+        assert!(
+            serde_json::from_str::<Record>(&unknown)
+                .unwrap_err()
+                .to_string()
+                .starts_with("unknown variant `later`")
+        );
     }
 }

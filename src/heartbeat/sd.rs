@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
+use super::Key;
 use super::metrics::schedule;
 use super::record::State;
 use super::registry::{Origin, Registry, View};
 use super::schedule::Time;
-use super::{Key, Signal};
 
 /// Conditions that all must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Filter {
 
     /// Whether a heartbeat of this name may be meant.
     pub fn may_match(&self, key: &Key) -> bool {
-        self.namespaces.is_empty() || self.namespaces.contains(&key.namespace)
+        self.namespaces.is_empty() || self.namespaces.iter().any(|namespace| namespace == key.namespace())
     }
 
     /// Whether this one is.
@@ -86,8 +86,8 @@ fn target(view: &View) -> Value {
     let mut add = |name: &str, value: &str| {
         labels.insert(format!("__meta_heartbeat_{name}"), value.into());
     };
-    add("namespace", &definition.key.namespace);
-    add("name", &definition.key.name);
+    add("namespace", definition.key.namespace());
+    add("name", definition.key.name());
     add("state", view.status.state.as_str());
     add("kind", definition.schedule.kind());
     if !definition.tags.is_empty() {
@@ -97,7 +97,7 @@ fn target(view: &View) -> Value {
     for (name, value) in &definition.labels {
         add(&format!("label_{name}"), value);
     }
-    json!({ "targets": [definition.key.to_string()], "labels": labels })
+    json!({ "targets": [definition.key.as_str()], "labels": labels })
 }
 
 /// One heartbeat, without anything that gives access to it.
@@ -105,13 +105,14 @@ pub fn describe(view: &View) -> Value {
     let definition = &view.declared.definition;
     let (record, status) = (&view.record, &view.status);
     let (schedule, zone) = schedule(&definition.schedule);
-    let last: Map<String, Value> = Signal::ALL
+    let last: Map<String, Value> = record
+        .last
         .iter()
-        .filter_map(|signal| Some((signal.as_str().to_owned(), seconds(*record.last.get(signal)?))))
+        .filter_map(|(signal, at)| Some((signal.as_str().to_owned(), seconds(at?))))
         .collect();
     json!({
-        "namespace": definition.key.namespace,
-        "name": definition.key.name,
+        "namespace": definition.key.namespace(),
+        "name": definition.key.name(),
         "origin": match view.origin {
             Origin::File => "file",
             Origin::Api => "api",

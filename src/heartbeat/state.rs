@@ -53,7 +53,7 @@ const MAX_SLOTS: u32 = 1000;
 pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
     let paused = record.pause.is_some_and(|pause| is_paused(&pause, now));
     let silence = record.contact.map(|contact| now - contact);
-    let adaptive = definition.adaptive.as_ref();
+    let adaptive = definition.adaptive.as_deref();
     let adaptive_timeout = adaptive.and_then(|adaptive| adaptive.timeout(&record.rhythm));
     let phi = adaptive.zip(silence).and_then(|(adaptive, silence)| adaptive.phi(&record.rhythm, silence));
     let mut status = Status {
@@ -170,7 +170,7 @@ fn note(record: &mut Record, status: &Status, since: Time) {
     }
     record.state = status.state;
     record.changed = since;
-    *record.counts.changes.entry(status.state).or_default() += 1;
+    record.counts.changes.add(status.state, 1);
 }
 
 fn next_uncounted(definition: &Definition, record: &Record) -> Option<super::schedule::Slot> {
@@ -205,8 +205,8 @@ pub fn accept(definition: &Definition, record: &mut Record, event: &Event) -> Ac
     }
     remember(record, event);
     follow_sender(record, event);
-    *record.counts.signals.entry(event.signal).or_default() += 1;
-    record.last.insert(event.signal, now);
+    record.counts.signals.add(event.signal, 1);
+    record.last.set(event.signal, Some(now));
     match event.signal {
         Signal::Log => {}
         Signal::Start => start(record, event),

@@ -6,6 +6,7 @@ use std::time::SystemTime;
 
 use hyper::StatusCode;
 use hyper::http::request::Parts;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::probe::{self, Query, Refusal};
@@ -163,8 +164,12 @@ pub fn error(status: StatusCode, message: &str) -> Reply {
 }
 
 /// JSON and a newline.
-pub fn answer(status: StatusCode, body: &Value) -> Reply {
-    let mut reply = reply::ok(JSON, format!("{body}\n"));
+pub fn answer(status: StatusCode, body: &impl Serialize) -> Reply {
+    let mut text = Vec::with_capacity(256);
+    // Our own types: nothing in them that JSON refuses.
+    let _ = serde_json::to_writer(&mut text, body);
+    text.push(b'\n');
+    let mut reply = reply::ok(JSON, text);
     *reply.status_mut() = status;
     reply
 }

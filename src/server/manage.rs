@@ -394,7 +394,7 @@ async fn messages(service: &Service, heartbeat: &Heartbeat, request: &Parts) -> 
     let limit = query::pairs(query).find(|(name, value)| name == "limit" && !value.is_empty());
     let limit = limit.map_or(Ok(usize::MAX), |(_, limit)| limit.parse());
     let limit = limit.map_err(|_| Refusal::bad("limit must be a whole number, 0 or more"))?;
-    let kept = tokio::time::timeout(STORE_PATIENCE, service.store.bodies(&heartbeat.key().to_string())).await;
+    let kept = tokio::time::timeout(STORE_PATIENCE, service.store.bodies(heartbeat.key().as_str())).await;
     let Ok(Ok(kept)) = kept else {
         return Err(Refused::Unavailable { retry_after: STORE_PATIENCE, why: String::new() }.into());
     };

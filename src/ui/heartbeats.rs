@@ -32,7 +32,7 @@ impl Search {
         self.state.is_none_or(|state| state == view.status.state)
             && (self.tag.is_empty() || definition.tags.contains(&self.tag))
             && (text.is_empty()
-                || has_text(&definition.key.to_string())
+                || has_text(definition.key.as_str())
                 || definition.tags.iter().any(|tag| has_text(tag))
                 || definition.labels.values().any(|value| has_text(value)))
     }
@@ -157,7 +157,7 @@ fn row(place: Place, view: &View) -> Markup {
         Schedule::Every(period) => (every(period), ""),
         _ => schedule(&definition.schedule),
     };
-    let last = view.record.last.iter().max_by_key(|(_, at)| **at);
+    let last = view.record.last_signal();
     let deadline = [status.deadline, status.run_deadline].into_iter().flatten().min();
     html! {
         tr role="row" {
@@ -165,13 +165,13 @@ fn row(place: Place, view: &View) -> Markup {
                 span class={ "state-name " (tone(status.state).unwrap_or("quiet")) } { (status.state.as_str()) }
                 @if let Some(reason) = status.reason { " " span class="quiet" { (reason.as_str()) } }
             }
-            td role="cell" class="name" { (Foreign(&definition.key.to_string())) }
+            td role="cell" class="name" { (Foreign(definition.key.as_str())) }
             td role="cell" class="schedule" {
                 (Foreign(&written)) @if !zone.is_empty() { " " span class="quiet" { (zone) } }
             }
             td role="cell" class="last" {
                 @match last {
-                    Some((signal, at)) => { (signal.as_str()) ", " (age(place.now, SystemTime::from(*at))) }
+                    Some((signal, at)) => { (signal.as_str()) ", " (age(place.now, SystemTime::from(at))) }
                     None => span class="quiet" { "none yet" },
                 }
             }

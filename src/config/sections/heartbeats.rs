@@ -44,10 +44,23 @@ pub struct Heartbeats {
 pub struct Declared {
     /// What is expected of it.
     pub definition: Arc<Definition>,
-    /// As written, for `/config`.
-    pub written: Box<Service>,
+    /// What proves that a signal is for it.
+    pub addresses: Addresses,
+    /// As written, without the addresses. Heartbeats that are written alike share it.
+    written: Arc<Service>,
     /// Where its follow-up probe is declared.
     pub(in crate::config) probe_position: Position,
+}
+
+/// What a heartbeat is found by beside its name; empty where it has none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Addresses {
+    /// For `/api/pings/`.
+    pub id: Box<str>,
+    /// For URLs of healthchecks.io.
+    pub uuid: Secret,
+    /// For URLs and headers of everything else.
+    pub token: Secret,
 }
 
 section! {
@@ -203,13 +216,20 @@ impl Heartbeats {
         let Some(written) = mapping(node, ctx) else { return };
         // Addresses are looked up before anything else is known, so no two heartbeats may share one.
         let mut addresses = HashMap::new();
+        // In a fleet, most are written like the one before.
+        let mut before = Arc::default();
         for (key, value) in written.pairs() {
             let Some(name) = key_text(key, ctx) else { continue };
             let declared = ctx.within(Segment::Key(name), |ctx| {
                 let written = mapping(value, ctx)?;
                 let service = decode_section(value, ctx)?;
-                let declared = Declared::new(name, service, &written, ctx)?;
-                for (what, address) in declared.addresses() {
+                let mut declared = Declared::new(name, service, &written, ctx)?;
+                if declared.written == before {
+                    declared.written = Arc::clone(&before);
+                } else {
+                    before = Arc::clone(&declared.written);
+                }
+                for (what, address) in declared.addresses.iter() {
                     if let Some(other) = addresses.insert(address.to_owned(), declared.definition.key.clone())
                     {
                         let message = format!("{} is that of {other} already", ctx.key(what));
@@ -250,7 +270,7 @@ impl Emit for Services<'_> {
     fn emit(&self, out: &mut Emitter) {
         out.block("{}", |out| {
             for (key, declared) in self.0 {
-                out.entry(&key.name, &*declared.written);
+                out.entry(key.name(), &declared.written());
             }
         });
     }
@@ -323,9 +343,8 @@ impl Provision {
 
     /// Whether a heartbeat of this name may make itself known.
     pub fn allows(&self, key: &Key) -> bool {
-        let whole = key.to_string();
         self.patterns.iter().any(|pattern| {
-            let text = if pattern.contains('/') { whole.as_str() } else { key.name.as_str() };
+            let text = if pattern.contains('/') { key.as_str() } else { key.name() };
             is_match(pattern, text)
         })
     }
@@ -360,7 +379,12 @@ fn is_match(pattern: &str, text: &str) -> bool {
 }
 
 impl Declared {
-    fn new<'t>(name: &str, service: Service, written: &Mapping<'t>, ctx: &mut Context<'t>) -> Option<Self> {
+    fn new<'t>(
+        name: &str,
+        mut service: Service,
+        written: &Mapping<'t>,
+        ctx: &mut Context<'t>,
+    ) -> Option<Self> {
         let namespace = if service.namespace.is_empty() { DEFAULT_NAMESPACE } else { &service.namespace };
         let made = Key::new(namespace, name).map_err(|why| ("", why)).and_then(|key| service.definition(key));
         for key in service.unused() {
@@ -369,7 +393,13 @@ impl Declared {
         match made {
             Ok(definition) => {
                 let probe_position = written.position_of("on_miss");
-                Some(Self { definition: Arc::new(definition), written: Box::new(service), probe_position })
+                let addresses = Addresses {
+                    id: std::mem::take(&mut service.id).into(),
+                    uuid: std::mem::take(&mut service.uuid),
+                    token: std::mem::take(&mut service.token),
+                };
+                let (definition, written) = (Arc::new(definition), Arc::new(service));
+                Some(Self { definition, addresses, written, probe_position })
             }
             Err(("", why)) => {
                 ctx.error_here(written.position(), format!("cannot be used: {why}"));
@@ -388,11 +418,19 @@ impl Declared {
         }
     }
 
-    /// What it can be addressed by, each with its key.
-    pub fn addresses(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let written = &self.written;
-        let all =
-            [("id", written.id.as_str()), ("uuid", written.uuid.expose()), ("token", written.token.expose())];
+    /// As written, for `/config`.
+    pub fn written(&self) -> Service {
+        let mut written = Service::clone(&self.written);
+        let Addresses { id, uuid, token } = self.addresses.clone();
+        (written.id, written.uuid, written.token) = (id.into(), uuid, token);
+        written
+    }
+}
+
+impl Addresses {
+    /// Those there are, each with its key.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let all = [("id", &*self.id), ("uuid", self.uuid.expose()), ("token", self.token.expose())];
         all.into_iter().filter(|(_, address)| !address.is_empty())
     }
 }
@@ -401,6 +439,12 @@ impl Declared {
 type Complaint = (&'static str, String);
 
 impl Service {
+    /// What it is found by beside its name.
+    pub fn addresses(&self) -> Addresses {
+        let Self { id, uuid, token, .. } = self;
+        Addresses { id: id.as_str().into(), uuid: uuid.clone(), token: token.clone() }
+    }
+
     /// Checks everything and makes the definition.
     ///
     /// # Errors
@@ -456,8 +500,8 @@ impl Service {
             values: self.values.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
             tags: self.tags.clone(),
-            adaptive: self.adaptive.as_deref().map(AdaptiveTimeout::settings).transpose()?,
-            on_miss: self.on_miss.as_deref().map(MissProbe::settings).transpose()?,
+            adaptive: self.adaptive.as_deref().map(AdaptiveTimeout::settings).transpose()?.map(Box::new),
+            on_miss: self.on_miss.as_deref().map(MissProbe::settings).transpose()?.map(Box::new),
         })
     }
 
@@ -493,13 +537,13 @@ impl Service {
                 }
                 Ok(Schedule::Every(period))
             }
-            ("cron", _) => Cron::parse(&self.cron, zone).map(Schedule::Cron).map_err(complain(&self.cron)),
-            ("calendar", _) => Calendar::parse(&self.calendar, zone)
-                .map(Schedule::Calendar)
-                .map_err(complain(&self.calendar)),
+            ("cron", _) => Cron::parse(&self.cron, zone).map(Schedule::from).map_err(complain(&self.cron)),
+            ("calendar", _) => {
+                Calendar::parse(&self.calendar, zone).map(Schedule::from).map_err(complain(&self.calendar))
+            }
             _ => {
                 let until = if self.until.is_empty() { "24:00" } else { &self.until };
-                Window::parse(&self.at, until, zone).map(Schedule::Window).map_err(complain(&self.at))
+                Window::parse(&self.at, until, zone).map(Schedule::from).map_err(complain(&self.at))
             }
         }
     }

@@ -46,10 +46,6 @@ impl Refused {
             Self::Gone => None,
         }
     }
-
-    pub(super) fn unavailable(why: &str) -> Self {
-        Self::Unavailable { retry_after: USUAL_WAIT, why: why.to_owned() }
-    }
 }
 
 impl From<StoreError> for Refused {

@@ -6,7 +6,7 @@ use super::alarm::Moment;
 use super::identity::TokenHash;
 use super::limit::Bucket;
 use super::{Definition, Key, Record, Time};
-use crate::config::sections::heartbeats::Service;
+use crate::config::sections::heartbeats::Addresses;
 use crate::heartbeat::state::{self, Status};
 
 /// A definition and what its heartbeat is found by.
@@ -28,14 +28,15 @@ impl Declared {
         Self { definition: definition.into(), uuid: None, id: None, token: None }
     }
 
-    /// A heartbeat that is found by what was written about it, too.
-    pub fn written(definition: impl Into<Arc<Definition>>, written: &Service) -> Self {
-        let some = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    /// A heartbeat that is found by its addresses, too.
+    pub fn written(definition: impl Into<Arc<Definition>>, addresses: &Addresses) -> Self {
+        let Addresses { id, uuid, token } = addresses;
+        let there = |text: &str| !text.is_empty();
         Self {
             definition: definition.into(),
-            uuid: some(written.uuid.expose()).map(|uuid| TokenHash::of_uuid(&uuid)),
-            id: some(&written.id),
-            token: some(written.token.expose()).map(|token| TokenHash::of(&token)),
+            uuid: Some(uuid.expose()).filter(|uuid| there(uuid)).map(TokenHash::of_uuid),
+            id: Some(&**id).filter(|id| there(id)).map(str::to_owned),
+            token: Some(token.expose()).filter(|token| there(token)).map(TokenHash::of),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! How a heartbeat is found: by name, and by the secrets and short forms that stand in URLs.
 
+use std::borrow::Borrow;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -10,6 +13,7 @@ use data_encoding::HEXLOWER;
 
 use super::{Declared, Heartbeat, Key};
 use crate::config::secret::MASK;
+use crate::heartbeat::key::DEFAULT_NAMESPACE;
 
 /// SHA-256 of a token or key. The text itself is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +83,30 @@ pub enum NotFound {
     Ambiguous,
 }
 
+/// A key that is found by its name alone.
+#[derive(Debug)]
+struct Name(Key);
+
+impl Borrow<str> for Name {
+    fn borrow(&self) -> &str {
+        self.0.name()
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.name().hash(state);
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl Eq for Name {}
+
 /// All heartbeats by everything they are found by.
 #[derive(Debug, Default)]
 pub(super) struct Index {
@@ -86,8 +114,8 @@ pub(super) struct Index {
     by_uuid: HashMap<TokenHash, Arc<Heartbeat>>,
     by_id: HashMap<String, Arc<Heartbeat>>,
     by_token: HashMap<TokenHash, Arc<Heartbeat>>,
-    /// Several, if namespaces share a name.
-    by_name: HashMap<String, Vec<Arc<Heartbeat>>>,
+    /// The first of a name, and the others if namespaces share it.
+    by_name: HashMap<Name, (Arc<Heartbeat>, Vec<Arc<Heartbeat>>)>,
     pub(super) ping_key: Option<TokenHash>,
 }
 
@@ -103,16 +131,13 @@ impl Index {
                 if !self.ping_key.is_some_and(|key| key.matches(ping_key)) {
                     return Err(NotFound::Unknown);
                 }
-                let all = self.by_name.get(slug).map_or(&[][..], Vec::as_slice);
-                match all {
-                    [one] => Some(one),
-                    [] => None,
-                    all => {
-                        let default = all
-                            .iter()
-                            .find(|one| one.key().namespace == crate::heartbeat::key::DEFAULT_NAMESPACE);
+                match self.by_name.get(slug) {
+                    Some((first, others)) if !others.is_empty() => {
+                        let mut all = others.iter().chain([first]);
+                        let default = all.find(|one| one.key().namespace() == DEFAULT_NAMESPACE);
                         return default.cloned().ok_or(NotFound::Ambiguous);
                     }
+                    found => found.map(|(only, _)| only),
                 }
             }
         };
@@ -145,9 +170,18 @@ impl Index {
         if let Some(token) = declared.token {
             self.by_token.insert(token, add());
         }
-        let named = self.by_name.entry(heartbeat.key().name.clone()).or_default();
-        named.retain(|other| other.key() != heartbeat.key());
-        named.push(add());
+        match self.by_name.entry(Name(heartbeat.key().clone())) {
+            Entry::Vacant(place) => drop(place.insert((add(), Vec::new()))),
+            Entry::Occupied(mut place) => {
+                let (first, others) = place.get_mut();
+                let is_it = |other: &&mut Arc<Heartbeat>| other.key() == heartbeat.key();
+                if let Some(same) = others.iter_mut().chain([first]).find(is_it) {
+                    *same = add();
+                } else {
+                    others.push(add());
+                }
+            }
+        }
         self.by_key.insert(heartbeat.key().clone(), add());
     }
 
@@ -164,10 +198,11 @@ impl Index {
         if let Some(token) = declared.token.filter(|token| self.by_token.get(token).is_some_and(is_it)) {
             self.by_token.remove(&token);
         }
-        if let Some(named) = self.by_name.get_mut(&key.name) {
-            named.retain(|other| !is_it(other));
-            if named.is_empty() {
-                self.by_name.remove(&key.name);
+        if let Some((first, mut others)) = self.by_name.remove(key.name()) {
+            others.push(first);
+            others.retain(|other| !is_it(other));
+            if let Some(first) = others.pop() {
+                self.by_name.insert(Name(first.key().clone()), (first, others));
             }
         }
         Some(heartbeat)

@@ -121,7 +121,7 @@ impl Registry {
             return Err(DefineError::Full(MAX_DEFINED));
         }
         let now = self.now();
-        let mut writes = vec![Write::set(Kind::Definition, key.to_string(), written)];
+        let mut writes = vec![Write::set(Kind::Definition, key.as_str(), written)];
         let record = Record::new(now);
         if found.is_none() {
             writes.push(write_record(&key, &record));

@@ -22,6 +22,7 @@ mod tests;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use self::alarm::Alarms;
@@ -41,7 +42,7 @@ use super::clock::{Clock, Watch};
 use super::receiver::Receiver;
 use super::record::State;
 use super::state::{self, Accepted, Status};
-use super::store::{Kind, Write};
+use super::store::{Kind, StoreError, Write};
 use super::{Definition, Event, Key, Record, Time};
 
 /// All heartbeats; one for the process.
@@ -114,7 +115,7 @@ impl Registry {
         let uptime = self.clock.read().boot;
         let message = body.map(|body| Message::of(&event, body));
         let writes = message.map(|message| Write::Body {
-            key: heartbeat.key().to_string().into(),
+            key: heartbeat.key().as_str().into(),
             value: message.encode().into(),
         });
         self.change(heartbeat, writes, |cell, record| {
@@ -200,7 +201,7 @@ impl Registry {
         with: Option<Write>,
         change: impl FnOnce(&mut Cell, &mut Record) -> Result<T, Refused>,
     ) -> Result<T, Refused> {
-        let (number, durable, value) = {
+        let (landing, value) = {
             let seen = self.clock.read().wall;
             let mut cell = heartbeat.lock();
             if cell.is_gone {
@@ -208,26 +209,19 @@ impl Registry {
             }
             let mut record = Record::clone(cell.latest());
             let value = change(&mut cell, &mut record)?;
-            let mut writes = vec![write_record(heartbeat.key(), &record)];
+            let mut writes = Vec::with_capacity(2);
+            writes.push(write_record(heartbeat.key(), &record));
             writes.extend(with);
             // Under the lock, so that the store sees the changes of one heartbeat in their order.
             let durable = self.inner.keep.commit(writes)?;
             cell.changes += 1;
             let number = cell.changes;
             cell.staged.push(Staged { number, seen, record: Arc::new(record) });
-            (number, durable, value)
+            let (inner, heartbeat) = (Arc::clone(&self.inner), Arc::clone(heartbeat));
+            (Landing { inner, heartbeat, number, durable: Some(durable) }, value)
         };
-        let (inner, heartbeat) = (Arc::clone(&self.inner), Arc::clone(heartbeat));
-        // A client that goes away must not leave a change in between.
-        let finished = tokio::spawn(async move {
-            let result = durable.await;
-            inner.finish(&heartbeat, number, result.is_ok());
-            result
-        });
-        match finished.await {
-            Ok(result) => result.map(|()| value).map_err(Refused::from),
-            Err(_) => Err(Refused::unavailable("the receiver is stopping")),
-        }
+        landing.landed().await?;
+        Ok(value)
     }
 
     fn index(&self) -> RwLockReadGuard<'_, Index> {
@@ -269,6 +263,38 @@ impl Inner {
     }
 }
 
+/// A change on its way to the store. It ends up in its heartbeat, durable or lost, even if nobody waits any more:
+/// a client that goes away must not leave it in between.
+#[derive(Debug)]
+struct Landing {
+    inner: Arc<Inner>,
+    heartbeat: Arc<Heartbeat>,
+    number: u64,
+    durable: Option<Durable>,
+}
+
+impl Landing {
+    /// Returns when the change is durable.
+    async fn landed(mut self) -> Result<(), StoreError> {
+        let Some(durable) = &mut self.durable else { return Ok(()) };
+        let result = durable.await;
+        self.durable = None;
+        self.inner.finish(&self.heartbeat, self.number, result.is_ok());
+        result
+    }
+}
+
+impl Drop for Landing {
+    fn drop(&mut self) {
+        let Some(durable) = self.durable.take() else { return };
+        // Without a runtime the process is at its end, and the next one reads what the store has.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (inner, heartbeat) = (Arc::clone(&self.inner), Arc::clone(&self.heartbeat));
+        let rest = Self { inner, heartbeat, number: self.number, durable: Some(durable) };
+        runtime.spawn(rest.landed());
+    }
+}
+
 /// What makes a signal more than a repetition: it is never refused for coming too often.
 #[derive(Debug, PartialEq)]
 struct Essence {
@@ -287,7 +313,11 @@ impl Essence {
 
 /// The record as it is kept.
 fn write_record(key: &Key, record: &Record) -> Write {
+    let mut value = Vec::with_capacity(USUAL_BYTES);
     // Maps with keys that are text, and numbers: nothing in it that JSON refuses.
-    let value = serde_json::to_vec(record).unwrap_or_default();
-    Write::set(Kind::Record, key.to_string(), value)
+    let _ = serde_json::to_writer(&mut value, record);
+    Write::set(Kind::Record, key.as_str(), value)
 }
+
+/// Few records are larger.
+const USUAL_BYTES: usize = 512;

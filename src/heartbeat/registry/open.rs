@@ -36,7 +36,7 @@ impl Settings {
     /// What the section says.
     pub fn new(section: &Heartbeats, receiver: String) -> Self {
         let declared = section.services.values();
-        let declared = declared.map(|one| Declared::written(Arc::clone(&one.definition), &one.written));
+        let declared = declared.map(|one| Declared::written(Arc::clone(&one.definition), &one.addresses));
         Self {
             declared: declared.collect(),
             ping_key: Some(&section.ping_key)
@@ -55,7 +55,7 @@ pub(super) const BY_TEMPLATE: &[u8] = b"template";
 /// A heartbeat as the template has it.
 pub(super) fn declare_by(template: &Provision, key: &Key) -> Option<Declared> {
     let definition = template.definition(key.clone()).ok()?;
-    Some(Declared::written(definition, &template.template))
+    Some(Declared::written(definition, &template.template.addresses()))
 }
 
 /// Reads a definition as it was given to [`Registry::define`].
@@ -285,5 +285,5 @@ fn last_mark(receiver: &str, marks: &[Entry]) -> Option<Mark> {
 
 /// The last moment at which this record shows that somebody received.
 fn last_sign(record: &Record) -> Time {
-    record.last.values().copied().max().unwrap_or(record.created)
+    record.last_signal().map_or(record.created, |(_, at)| at)
 }

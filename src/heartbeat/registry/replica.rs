@@ -89,28 +89,21 @@ impl Registry {
 ///
 /// Signals that two receivers take at the same time are counted as one, which is less wrong than twice.
 fn merge(ours: &Record, theirs: &Record) -> Record {
-    let newest = |record: &Record| record.last.values().copied().max().unwrap_or(record.created);
+    let newest = |record: &Record| record.last_signal().map_or(record.created, |(_, at)| at);
     let age = |record: &Record| (newest(record), record.changed);
     let (late, early) = if age(theirs) > age(ours) { (theirs, ours) } else { (ours, theirs) };
     let mut merged = late.clone();
     merged.created = ours.created.min(theirs.created);
-    for (signal, time) in &early.last {
-        let last = merged.last.entry(*signal).or_insert(*time);
-        *last = (*last).max(*time);
-    }
+    merged.last.raise(&early.last);
     merge_counts(&mut merged.counts, &early.counts);
     merged
 }
 
 fn merge_counts(counts: &mut Counts, others: &Counts) {
-    for (signal, count) in &others.signals {
-        let ours = counts.signals.entry(*signal).or_default();
-        *ours = (*ours).max(*count);
-    }
-    for (state, count) in &others.changes {
-        let ours = counts.changes.entry(*state).or_default();
-        *ours = (*ours).max(*count);
-    }
+    counts.signals.raise(&others.signals);
+    counts.changes.raise(&others.changes);
+    counts.run_durations.raise(&others.run_durations);
+    counts.latenesses.raise(&others.latenesses);
     let pairs = [
         (&mut counts.ignored, others.ignored),
         (&mut counts.missed, others.missed),

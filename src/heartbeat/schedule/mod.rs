@@ -22,11 +22,29 @@ pub enum Schedule {
     /// This long after the last contact; at least one second.
     Every(TimeDelta),
     /// As cron runs it (`cron:` and `tz:`).
-    Cron(Cron),
+    Cron(Box<Cron>),
     /// As a systemd timer with `OnCalendar=` runs it (`calendar:` and `tz:`).
-    Calendar(Calendar),
+    Calendar(Box<Calendar>),
     /// Once a day inside a window (`at:`, `until:` and `tz:`).
-    Window(Window),
+    Window(Box<Window>),
+}
+
+impl From<Cron> for Schedule {
+    fn from(cron: Cron) -> Self {
+        Self::Cron(Box::new(cron))
+    }
+}
+
+impl From<Calendar> for Schedule {
+    fn from(calendar: Calendar) -> Self {
+        Self::Calendar(Box::new(calendar))
+    }
+}
+
+impl From<Window> for Schedule {
+    fn from(window: Window) -> Self {
+        Self::Window(Box::new(window))
+    }
 }
 
 /// One expected signal.

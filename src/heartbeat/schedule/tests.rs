@@ -28,11 +28,11 @@ fn check(schedule: &Schedule, after: &str, want: &str) {
 }
 
 fn cron(text: &str, name: &str) -> Schedule {
-    Schedule::Cron(Cron::parse(text, zone(name)).unwrap())
+    Schedule::from(Cron::parse(text, zone(name)).unwrap())
 }
 
 fn calendar(text: &str, name: &str) -> Schedule {
-    Schedule::Calendar(Calendar::parse(text, zone(name)).unwrap())
+    Schedule::from(Calendar::parse(text, zone(name)).unwrap())
 }
 
 #[test]
@@ -65,16 +65,16 @@ fn d2_jobs_in_the_repeated_hour() {
 #[test]
 fn d4_a_window_to_the_end_of_a_day_of_25_hours() {
     let york = Window::parse("16:05", "24:00", zone("America/New_York")).unwrap();
-    let slot = Schedule::Window(york).next(time("2026-11-01T12:00:00Z"), TimeDelta::zero()).unwrap();
+    let slot = Schedule::from(york).next(time("2026-11-01T12:00:00Z"), TimeDelta::zero()).unwrap();
     assert_eq!(slot, Slot { opens: time("2026-11-01T21:05:00Z"), closes: time("2026-11-02T05:00:00Z") });
-    let shanghai = Schedule::Window(Window::parse("16:05", "24:00", zone("Asia/Shanghai")).unwrap());
+    let shanghai = Schedule::from(Window::parse("16:05", "24:00", zone("Asia/Shanghai")).unwrap());
     check(&shanghai, "2026-06-01T08:05:00Z", "2026-06-02T08:05Z 2026-06-03T08:05Z");
     check(&shanghai, "2026-06-01T08:04:59Z", "2026-06-01T08:05Z");
     // Over midnight, and opening inside a gap.
     let night = Window::parse("22:00", "02:00", zone("UTC")).unwrap();
-    let slot = Schedule::Window(night).next(time("2026-06-01T23:00:00Z"), TimeDelta::zero()).unwrap();
+    let slot = Schedule::from(night).next(time("2026-06-01T23:00:00Z"), TimeDelta::zero()).unwrap();
     assert_eq!(slot, Slot { opens: time("2026-06-02T22:00:00Z"), closes: time("2026-06-03T02:00:00Z") });
-    let gap = Schedule::Window(Window::parse("02:30", "02:45", zone("Europe/Berlin")).unwrap());
+    let gap = Schedule::from(Window::parse("02:30", "02:45", zone("Europe/Berlin")).unwrap());
     check(&gap, "2026-03-28T12:00:00Z", "2026-03-29T01:00Z 2026-03-30T00:30Z");
 }
 

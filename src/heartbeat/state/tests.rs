@@ -98,7 +98,7 @@ fn from_new_to_down_and_back() {
     assert_eq!((episode.id, episode.since, episode.until), (1, at(100), Some(at(5000))));
     assert_eq!(
         story.record.counts.changes,
-        BTreeMap::from([(State::Up, 2), (State::Late, 1), (State::Down, 1)])
+        [(State::Up, 2), (State::Late, 1), (State::Down, 1)].into_iter().collect()
     );
 }
 
@@ -177,7 +177,7 @@ fn without_max_runtime_the_grace_limits_a_run() {
 #[test]
 fn f9_an_outage_is_not_learnt() {
     let adaptive = Adaptive::new(8.0, TimeDelta::seconds(2)).unwrap();
-    let mut story = Story::new(Definition { adaptive: Some(adaptive), ..definition() });
+    let mut story = Story::new(Definition { adaptive: Some(adaptive.into()), ..definition() });
     for n in 0..60 {
         story.signal(n * 60 + n % 3, Signal::Success);
     }
@@ -195,7 +195,7 @@ fn f9_an_outage_is_not_learnt() {
 #[test]
 fn f11_a_new_rhythm_costs_one_false_alarm() {
     let adaptive = Adaptive::new(8.0, TimeDelta::milliseconds(500)).unwrap();
-    let mut story = Story::new(Definition { adaptive: Some(adaptive), ..definition() });
+    let mut story = Story::new(Definition { adaptive: Some(adaptive.into()), ..definition() });
     for n in 0..50 {
         story.numbered(n * 10, "life", u64::try_from(n).unwrap());
     }
@@ -249,7 +249,7 @@ fn restarts_of_the_sender_are_counted() {
 
 #[test]
 fn e1_early_signals_of_a_schedule() {
-    let daily = || Schedule::Cron(Cron::parse("0 4 * * *", chrono_tz::UTC).unwrap());
+    let daily = || Schedule::from(Cron::parse("0 4 * * *", chrono_tz::UTC).unwrap());
     let day = 86_400;
     for (early, missed, counted) in [(0, true, 1), (10, false, 0)] {
         let early = TimeDelta::seconds(early);
@@ -282,7 +282,7 @@ fn d2_d3_silence_at_the_end_of_summer_time() {
         ),
     ];
     for ((zone, cron, grace), contact, moments) in cases {
-        let schedule = Schedule::Cron(Cron::parse(cron, zone.parse().unwrap()).unwrap());
+        let schedule = Schedule::from(Cron::parse(cron, zone.parse().unwrap()).unwrap());
         let definition = Definition { schedule, grace: TimeDelta::minutes(grace), ..definition() };
         let contact: Time = contact.parse().unwrap();
         let mut record = Record::new(contact);
@@ -299,7 +299,7 @@ fn d2_d3_silence_at_the_end_of_summer_time() {
 fn a_window_is_late_while_it_is_open_and_missed_at_its_end() {
     let window = Window::parse("16:05", "24:00", "Asia/Shanghai".parse().unwrap()).unwrap();
     let grace = TimeDelta::zero();
-    let mut story = Story::new(Definition { schedule: Schedule::Window(window), grace, ..definition() });
+    let mut story = Story::new(Definition { schedule: Schedule::from(window), grace, ..definition() });
     // 16:05 in Shanghai is 08:05 UTC.
     let opens = 8 * 3600 + 300;
     story.signal(opens - 60, Signal::Success);
@@ -479,7 +479,7 @@ fn d5_signals_that_are_whole_hours_off_tell_of_another_zone() {
         ("in time again", &[(0, 0, 30), (1, 0, 30), (2, 0, 30), (3, 0, 30), (4, 2, 30)], None),
     ];
     for (name, signals, want) in cases {
-        let schedule = Schedule::Cron(Cron::parse("30 2 * * *", chrono_tz::UTC).unwrap());
+        let schedule = Schedule::from(Cron::parse("30 2 * * *", chrono_tz::UTC).unwrap());
         let mut story = Story::new(Definition { schedule, ..definition() });
         for (day, hour, minute) in signals {
             story.event(&Event::new(Signal::Success, days(*day, *hour, *minute)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::{Method, StatusCode};
-use serde_json::{Value, json};
+use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::report::{self, Report};
@@ -86,29 +86,38 @@ fn reply(ask: &Ask<'_>, outcomes: &[Option<Outcome>]) -> Reply {
     let mut results = Vec::with_capacity(outcomes.len());
     for outcome in outcomes.iter().flatten() {
         results.push(match outcome {
-            Ok((heartbeat, receipt)) => with_status(StatusCode::OK, report::describe(heartbeat, receipt)),
+            Ok((heartbeat, receipt)) => {
+                Told::Taken(report::describe(heartbeat, receipt).with_status(StatusCode::OK))
+            }
             Err(refusal) => {
                 ask.service.registry.receiver.rejected(refusal.why);
                 if worst.is_none_or(|worst| severity(refusal.status) < severity(worst.status)) {
                     worst = Some(refusal);
                 }
-                with_status(refusal.status, json!({ "error": refusal.sentence() }))
+                Told::Refused { error: refusal.sentence(), status: refusal.status.as_u16() }
             }
         });
     }
     let status = worst.map_or(StatusCode::OK, |worst| worst.status);
-    let mut reply = with_limit(api::answer(status, &json!({ "results": results })));
+    let mut reply = with_limit(api::answer(status, &Results { results }));
     if let Some(worst) = worst {
         worst.add_header(&mut reply);
     }
     reply
 }
 
-fn with_status(status: StatusCode, mut result: Value) -> Value {
-    if let Some(object) = result.as_object_mut() {
-        object.insert("status".to_owned(), status.as_u16().into());
-    }
-    result
+/// What is told about a batch.
+#[derive(Serialize)]
+struct Results<'a> {
+    results: Vec<Told<'a>>,
+}
+
+/// What is told about one signal of it.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Told<'a> {
+    Taken(report::Description<'a>),
+    Refused { error: &'a str, status: u16 },
 }
 
 /// What can be tried again comes first.

@@ -80,8 +80,8 @@ fn is_key_of(written: &str, key: &Key) -> bool {
     let written = written.to_ascii_lowercase();
     let (group, name) = written.split_once('_').unwrap_or(("", &written));
     let is_group =
-        if group.is_empty() { key.namespace == DEFAULT_NAMESPACE } else { group == plain(&key.namespace) };
-    is_group && name == plain(&key.name)
+        if group.is_empty() { key.namespace() == DEFAULT_NAMESPACE } else { group == plain(key.namespace()) };
+    is_group && name == plain(key.name())
 }
 
 #[cfg(test)]

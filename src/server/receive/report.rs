@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, TimeDelta};
+use hyper::StatusCode;
 use hyper::body::Bytes;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Value, json};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::query::parameters;
 use super::{Refusal, message_of};
@@ -192,18 +192,40 @@ fn duration(seconds: f64) -> Result<TimeDelta, Refusal> {
 /// 31 years.
 const MAX_DURATION_SECONDS: f64 = 1e9;
 
-/// What a sender is told about its heartbeat.
-pub fn describe(heartbeat: &Heartbeat, receipt: &Receipt) -> Value {
+/// What a sender is told about its heartbeat, as JSON.
+#[derive(Debug, Serialize)]
+pub struct Description<'a> {
+    deadline_timestamp_seconds: Option<f64>,
+    expected_timestamp_seconds: Option<f64>,
+    heartbeat: &'a str,
+    reason: Option<&'static str>,
+    repeated: bool,
+    state: &'static str,
+    /// In the answer to a batch: status of this signal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<u16>,
+}
+
+impl Description<'_> {
+    /// As one of several, each with its status.
+    pub fn with_status(self, status: StatusCode) -> Self {
+        Self { status: Some(status.as_u16()), ..self }
+    }
+}
+
+/// What the sender of a signal is told.
+pub fn describe<'a>(heartbeat: &'a Heartbeat, receipt: &Receipt) -> Description<'a> {
     let seconds = |time: Time| time.timestamp_millis() as f64 / 1e3;
     let status = &receipt.status;
-    json!({
-        "heartbeat": heartbeat.key().to_string(),
-        "state": status.state.as_str(),
-        "reason": status.reason.map(Reason::as_str),
-        "repeated": receipt.accepted == Accepted::Repeated,
-        "expected_timestamp_seconds": status.expected.map(seconds),
-        "deadline_timestamp_seconds": status.deadline.map(seconds),
-    })
+    Description {
+        deadline_timestamp_seconds: status.deadline.map(seconds),
+        expected_timestamp_seconds: status.expected.map(seconds),
+        heartbeat: heartbeat.key().as_str(),
+        reason: status.reason.map(Reason::as_str),
+        repeated: receipt.accepted == Accepted::Repeated,
+        state: status.state.as_str(),
+        status: None,
+    }
 }
 
 #[cfg(test)]

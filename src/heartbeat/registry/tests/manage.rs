@@ -73,7 +73,7 @@ async fn definitions_of_the_api_survive_and_the_file_wins() {
     }
     let (declared, written) = define("api", 600);
     assert!(!story.registry.define(declared, written, How::Put).await.unwrap().is_new);
-    assert_eq!(story.view("api").record.counts.signals[&Signal::Success], 1);
+    assert_eq!(story.view("api").record.counts.signals.get(Signal::Success), 1);
     story.restart(1);
     let period = |story: &Story, name: &str| {
         story.view(name).declared.definition.schedule.period().unwrap().num_seconds()

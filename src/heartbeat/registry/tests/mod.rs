@@ -88,10 +88,10 @@ impl Keep for TestStore {
         if state.holds {
             let (done, durable) = oneshot::channel();
             state.held.push((writes, done));
-            return Ok(Box::pin(async move { durable.await.unwrap_or(Err(StoreError::Closed)) }));
+            return Ok(Durable::new(async move { durable.await.unwrap_or(Err(StoreError::Closed)) }));
         }
         state.apply(writes);
-        Ok(Box::pin(async { Ok(()) }))
+        Ok(Durable::new(async { Ok(()) }))
     }
 }
 

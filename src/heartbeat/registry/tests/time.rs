@@ -7,7 +7,7 @@ use crate::heartbeat::clock::Cause;
 use crate::heartbeat::schedule::Cron;
 
 fn cron(name: &str, text: &str) -> Definition {
-    Definition { schedule: Schedule::Cron(Cron::parse(text, Tz::UTC).unwrap()), ..every(name, 1, 300) }
+    Definition { schedule: Schedule::from(Cron::parse(text, Tz::UTC).unwrap()), ..every(name, 1, 300) }
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn r2_restarts_do_not_put_off_an_alarm() {
     }
     let view = story.view("dead");
     let since = view.record.episode.unwrap().since;
-    assert_eq!((view.record.episode.unwrap().id, view.record.counts.changes[&State::Down]), (1, 1));
+    assert_eq!((view.record.episode.unwrap().id, view.record.counts.changes.get(State::Down)), (1, 1));
     // The deadline fell into the second in which nobody looked, and so did that of the credit.
     assert_eq!(since, due + TimeDelta::seconds(51));
     assert!(down_at.unwrap() <= due + TimeDelta::seconds(100));
