@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::clock::Cause;
 use super::event::Signal;
-use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS};
+use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
 use super::receiver::{Api, CODE_LABELS, Receiver, Rejected};
 use super::record::{Counts, State};
 use super::registry::{Registry, View};
@@ -180,6 +180,7 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
             sample(&[("result", result)], count.into_value());
         }
     });
+    histogram(w, rows, n::HEARTBEAT_TRANSIT_SECONDS, &TRANSIT_BOUNDS, |counts| &counts.transits);
     counter(w, rows, n::HEARTBEAT_UNDETECTED_RESTARTS_TOTAL, |counts| counts.undetected_restarts);
     gauge(w, rows, n::HEARTBEAT_UP, |row| up(row.view.status.state));
 }

@@ -194,6 +194,9 @@ pub struct Counts {
     pub run_durations: Histogram,
     /// How late the signals were that ended a run.
     pub latenesses: Histogram,
+    /// From the sender's clock to ours.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub transits: Histogram,
     /// Seconds of the false alarms.
     pub mistake_seconds: f64,
     /// Follow-up probes after a miss that said the same, the opposite, or nothing.

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::definition::Definition;
 use super::event::{Event, Signal};
-use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS};
+use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
 use super::record::{Episode, MAX_RECENT, MAX_RUNS, MAX_TEXT_BYTES, Pause, Reason, Recent, Record, State};
 use super::schedule::Time;
 use super::shift;
@@ -44,6 +44,9 @@ pub enum Accepted {
 
 /// Time in which the same signal is a second delivery of the first: clients and proxies repeat what got no answer.
 const REPEAT_WINDOW: TimeDelta = TimeDelta::seconds(60);
+/// A signal that claims to be older adds no more than this to the sum: one clock that was never set would
+/// hide everything else in the mean.
+const MAX_TRANSIT_SECONDS: f64 = 86_400.0;
 /// Slots counted at once; a backlog longer than this is not worth the time.
 const MAX_SLOTS: u32 = 1000;
 
@@ -205,6 +208,10 @@ pub fn accept(definition: &Definition, record: &mut Record, event: &Event) -> Ac
     }
     remember(record, event);
     follow_sender(record, event);
+    if let Some(sent) = event.sent {
+        let seconds = (now - sent).as_seconds_f64().min(MAX_TRANSIT_SECONDS);
+        record.counts.transits.observe(&TRANSIT_BOUNDS, seconds);
+    }
     *record.counts.signals.entry(event.signal).or_default() += 1;
     record.last.insert(event.signal, now);
     match event.signal {

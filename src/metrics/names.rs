@@ -130,6 +130,7 @@ metrics! {
     HEARTBEAT_STORE_UNSYNCED_PINGS = Gauge "gauge" "heartbeat_store_unsynced_pings" "Check-ins and changes that wait to be durable; none of them has been acknowledged.";
     HEARTBEAT_SUSPICION_PROBE_SUCCESS = Gauge "gauge" "heartbeat_suspicion_probe_success" "Result of the follow-up probe of the current down episode; absent when there was none.";
     HEARTBEAT_SUSPICIONS_TOTAL = Counter "counter" "heartbeat_suspicions_total" "Follow-up probes after a miss: confirmed when the probe fails too, refuted when it succeeds.";
+    HEARTBEAT_TRANSIT_SECONDS = Histogram "histogram" "heartbeat_transit_seconds" "Seconds from the time the sender gives to the receipt of its signal, so its clock and ours differ in it; what lies in the future counts as 0. Absent before the first.";
     HEARTBEAT_UNDETECTED_RESTARTS_TOTAL = Counter "counter" "heartbeat_undetected_restarts_total" "New incarnations that no down episode announced.";
     HEARTBEAT_UP = Gauge "gauge" "heartbeat_up" "1 if the heartbeat is on time or within its grace, 0 if it is down; absent while new or paused.";
     NET_CONNTRACK_DIALER_CONN_ATTEMPTED_TOTAL = Counter "counter" "net_conntrack_dialer_conn_attempted_total" "Connections that probers tried to open.";

@@ -439,6 +439,25 @@ fn c5_the_clock_of_the_sender_decides_nothing() {
 }
 
 #[test]
+fn c5_time_on_the_way_is_counted_whatever_the_sender_says() {
+    let mut story = Story::new(definition());
+    story.signal(0, Signal::Success);
+    assert!(story.record.counts.transits.is_empty());
+    let (past, future) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+    let sent =
+        [at_ms(0), at_ms(-250), at_ms(-90_000), at_ms(1), past.parse().unwrap(), future.parse().unwrap()];
+    for sent in sent {
+        story.event(&Event { sent: Some(sent), ..Event::new(Signal::Log, at(0)) });
+    }
+    let transits = &story.record.counts.transits;
+    let buckets: Vec<_> = transits.buckets(&TRANSIT_BOUNDS).map(|(_, count)| count).collect();
+    // To the moment, and twice from the future; a quarter of a second; a minute and a half; two thousand years.
+    assert_eq!(buckets, [3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6]);
+    assert_eq!(transits.sum(), 0.25 + 90.0 + 86_400.0);
+    assert_eq!(story.deadline(0), Some(at(90)));
+}
+
+#[test]
 fn f6_a_year_of_silence_is_found_in_one_step() {
     let mut story =
         Story::new(Definition { schedule: Schedule::Every(TimeDelta::days(400)), ..definition() });
