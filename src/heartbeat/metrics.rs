@@ -337,6 +337,13 @@ pub fn write_receiver(w: &mut Writer<'_>, registry: &Registry, now: Time) {
     write_requests(w, &registry.receiver);
     w.family(n::HEARTBEAT_RECEIVER_TIME_SECONDS);
     w.sample(&Labels::None, unix(now));
+    let peers = registry.peer_lags();
+    if !peers.is_empty() {
+        w.family(n::HEARTBEAT_REPLICA_LAG_SECONDS);
+    }
+    for (peer, lag) in peers {
+        w.sample_with("", &[("peer", &peer)], lag.as_secs_f64());
+    }
     w.family(n::HEARTBEAT_SETTLING);
     w.sample(&Labels::None, registry.is_settling(now).into_value());
 }

@@ -113,7 +113,9 @@ metrics! {
     HEARTBEAT_RECEIVER_REQUEST_DURATION_SECONDS = Histogram "histogram" "heartbeat_receiver_request_duration_seconds" "Time to answer a request with signals, in seconds.";
     HEARTBEAT_RECEIVER_REQUESTS_TOTAL = Counter "counter" "heartbeat_receiver_requests_total" "Answered requests by contract and HTTP status code.";
     HEARTBEAT_RECEIVER_TIME_SECONDS = Gauge "gauge" "heartbeat_receiver_time_seconds" "The clock of this receiver at the time of the scrape, as unix time.";
+    HEARTBEAT_REGISTRY_CONNECTED = Gauge "gauge" "heartbeat_registry_connected" "Whether the store of heartbeats works: its last write did not fail, and with etcd the watch and the lease of this receiver are alive.";
     HEARTBEAT_REORDERED_PINGS_TOTAL = Counter "counter" "heartbeat_reordered_pings_total" "Signals that are older than one received before.";
+    HEARTBEAT_REPLICA_LAG_SECONDS = Gauge "gauge" "heartbeat_replica_lag_seconds" "Seconds since the last word of another receiver came through the shared store; each writes one every 5 seconds.";
     HEARTBEAT_RESTARTS_TOTAL = Counter "counter" "heartbeat_restarts_total" "New incarnations of the sender.";
     HEARTBEAT_RUN_DEADLINE_TIMESTAMP_SECONDS = Gauge "gauge" "heartbeat_run_deadline_timestamp_seconds" "Unix time at which the oldest run in progress takes too long; absent when none is.";
     HEARTBEAT_RUN_DURATION_SECONDS = Histogram "histogram" "heartbeat_run_duration_seconds" "Seconds that runs took, as their sender measured or from their start. Absent before the first.";

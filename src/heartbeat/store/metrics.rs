@@ -1,6 +1,6 @@
 //! What the store counts about itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::Labels;
@@ -18,6 +18,7 @@ pub struct StoreMetrics {
     /// Bits of an `f64`, unix time in seconds; 0 before the first.
     synced_at: AtomicU64,
     recovered: AtomicU64,
+    lost: [AtomicBool; 2],
 }
 
 impl Default for StoreMetrics {
@@ -28,6 +29,7 @@ impl Default for StoreMetrics {
             unsynced: AtomicU64::default(),
             synced_at: AtomicU64::default(),
             recovered: AtomicU64::default(),
+            lost: Default::default(),
         }
     }
 }
@@ -50,6 +52,15 @@ pub(super) enum Op {
     /// A damaged file was replaced by what could be read of it.
     Salvage,
     /// The watch of changes by others ended.
+    Watch,
+}
+
+/// What connects this receiver with others, beside writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// Its own presence.
+    Lease,
+    /// Seeing what they write.
     Watch,
 }
 
@@ -117,6 +128,18 @@ impl StoreMetrics {
     #[cfg(test)]
     pub(super) fn failures(&self, op: Op) -> u64 {
         self.errors[op as usize].value() as u64
+    }
+
+    /// A tie to the others is there or not.
+    pub(super) fn set_lost(&self, tie: Tie, is_lost: bool) {
+        if let Some(lost) = self.lost.get(tie as usize) {
+            lost.store(is_lost, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all ties are there; always, where there are none.
+    pub(super) fn is_tied(&self) -> bool {
+        !self.lost.iter().any(|lost| lost.load(Ordering::Relaxed))
     }
 
     pub(super) fn recovered(&self, records: usize) {

@@ -17,7 +17,7 @@ use crate::heartbeat::Signal;
 use crate::heartbeat::clock::Reading;
 use crate::heartbeat::metrics::{Profile, write_receiver, write_views};
 use crate::heartbeat::schedule::Schedule;
-use crate::heartbeat::store::{Entry, Recovered, StoreError};
+use crate::heartbeat::store::{Change, Entry, Recovered, StoreError};
 use crate::metrics::text::{Escaping, Syntax, Writer};
 
 /// A clock that stands still until told otherwise.
@@ -208,6 +208,14 @@ impl Story {
 
     async fn ping(&self, name: &str) {
         self.send(name, Signal::Success).await.unwrap();
+    }
+
+    /// The store tells what others did.
+    async fn hear(&self, change: Change) {
+        let (changes, receiver) = mpsc::channel(1);
+        changes.send(change).await.unwrap();
+        drop(changes);
+        self.registry.follow(receiver).await;
     }
 
     /// Time passes second by second, with everything that is done each second.
