@@ -25,6 +25,8 @@ pub struct Definition {
     pub early: TimeDelta,
     /// Whether a check-in with data is a failure.
     pub alert_on_data: bool,
+    /// After how many successful runs in a row with the same progress it counts as stuck; at least 2.
+    pub stuck_after: Option<u32>,
     /// Whether only POST is a signal: whatever follows links sends GET.
     pub post_only: bool,
     /// Names of the numbers that are kept, at most [`MAX_VALUES`].

@@ -142,6 +142,9 @@ pub fn describe(declared: &Declared) -> Object {
     if definition.alert_on_data {
         add("alert_on_data", true.into());
     }
+    if let Some(runs) = definition.stuck_after {
+        add("stuck_after", runs.into());
+    }
     if definition.post_only {
         add("methods", "POST".into());
     }
@@ -243,7 +246,7 @@ mod tests {
             json!({"at": "23:59:59", "until": "00:00:07", "tz": "UTC", "grace": "1s", "alert_on_data": true}),
             json!({
                 "every": "10s", "grace": "1s", "id": "60y4E", "values": ["rows"], "tags": ["a b", "ü\"\\\n", "${env:HOME}"],
-                "labels": {"team": "infra: #1"}, "adaptive": {"threshold": 10, "floor": "250ms"},
+                "labels": {"team": "infra: #1"}, "stuck_after": 3, "adaptive": {"threshold": 10, "floor": "250ms"},
                 "on_miss": {"module": "http_2xx", "target": "https://x/?a={b}", "attempts": 2},
             }),
         ];

@@ -110,11 +110,13 @@ pub enum Reason {
     Overrun,
     /// Silence.
     Missed,
+    /// It reports success again and again, and does not get on.
+    Stuck,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Failed, Self::Data, Self::Overrun, Self::Missed];
+    pub const ALL: [Self; 5] = [Self::Failed, Self::Data, Self::Overrun, Self::Missed, Self::Stuck];
 
     /// Its value of the label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -123,6 +125,7 @@ impl Reason {
             Self::Data => "data",
             Self::Overrun => "overrun",
             Self::Missed => "missed",
+            Self::Stuck => "stuck",
         }
     }
 }

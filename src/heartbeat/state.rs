@@ -87,6 +87,8 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         Some(Reason::Overrun)
     } else if passed(status.deadline) {
         Some(Reason::Missed)
+    } else if is_stuck(definition, record) {
+        Some(Reason::Stuck)
     } else {
         None
     };
@@ -104,6 +106,12 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         State::Up
     };
     status
+}
+
+/// Whether the last runs succeeded and brought nothing new.
+fn is_stuck(definition: &Definition, record: &Record) -> bool {
+    let same = record.progress.as_ref().map_or(0, |(_, runs)| *runs);
+    definition.stuck_after.is_some_and(|limit| same >= limit)
 }
 
 fn deadline(definition: &Definition, record: &Record, adaptive: Option<TimeDelta>) -> Option<Time> {
@@ -377,12 +385,13 @@ pub fn resume(definition: &Definition, record: &mut Record, now: Time) {
     note(record, &status, now);
 }
 
-/// Silence and open runs of a pause are forgiven, failures before it too: the next signal tells anew.
+/// Silence and open runs of a pause are forgiven, failures and standstill before it too: the next signal tells anew.
 fn end_pause(record: &mut Record, at: Time) {
     record.pause = None;
     record.runs.clear();
     record.failed = false;
     record.has_data = false;
+    record.progress = None;
     if record.contact.is_some() {
         record.contact = Some(at);
         record.counted = None;

@@ -118,6 +118,8 @@ section! {
         early: SignedDuration,
         /// Whether a check-in with data is a failure.
         alert_on_data: bool,
+        /// After how many successful runs with the same progress it counts as stuck; 2 to 1000, never if absent.
+        stuck_after: Option<i64>,
         /// Short id in addresses.
         id: String,
         /// UUID in healthchecks.io addresses.
@@ -432,6 +434,11 @@ impl Service {
         let tolerate_missed = u32::try_from(self.tolerate_missed).ok().filter(|missed| *missed <= 1000);
         let tolerate_missed = tolerate_missed
             .ok_or_else(|| ("tolerate_missed", format!("must be 0 to 1000, got {}", self.tolerate_missed)))?;
+        let stuck_after = self.stuck_after.map(|runs| {
+            let fitting = u32::try_from(runs).ok().filter(|runs| (2..=1000).contains(runs));
+            fitting.ok_or_else(|| ("stuck_after", format!("must be 2 to 1000, got {runs}")))
+        });
+        let stuck_after = stuck_after.transpose()?;
         if !["", "POST"].contains(&self.methods.as_str()) {
             return Err(("methods", format!("must be POST or absent, got {}", quote(&self.methods))));
         }
@@ -452,6 +459,7 @@ impl Service {
             max_runtime,
             early: non_negative("early", self.early)?,
             alert_on_data: self.alert_on_data,
+            stuck_after,
             post_only: !self.methods.is_empty(),
             values: self.values.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),

@@ -25,6 +25,7 @@ fn definition() -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        stuck_after: None,
         post_only: false,
         values: vec!["rows".to_owned()],
         labels: BTreeMap::new(),
@@ -349,6 +350,46 @@ fn f13_the_same_progress_again_and_again() {
         story.event(&Event { progress, ..Event::new(Signal::Success, at(seconds)) });
         assert_eq!(story.record.progress, Some((token.to_owned(), want)));
     }
+}
+
+#[test]
+fn f13_success_without_progress_is_a_failure_where_it_says_so() {
+    const STUCK: (State, Option<Reason>) = (State::Down, Some(Reason::Stuck));
+    let success = |story: &mut Story, seconds: i64, token: Option<&str>| {
+        let progress = token.map(str::to_owned);
+        story.event(&Event { progress, ..Event::new(Signal::Success, at(seconds)) });
+        story.state(seconds)
+    };
+    let mut story = Story::new(Definition { stuck_after: Some(3), ..definition() });
+    let cases = [
+        (0, Some("5"), UP),
+        (60, Some("5"), UP),
+        // A run that tells nothing about its progress says nothing about it.
+        (120, None, UP),
+        (180, Some("5"), STUCK),
+        (240, None, STUCK),
+        (300, Some("5"), STUCK),
+        (360, Some("6"), UP),
+    ];
+    for (seconds, token, want) in cases {
+        assert_eq!(success(&mut story, seconds, token), want, "{seconds}");
+    }
+    let episode = story.record.episode.unwrap();
+    assert_eq!((episode.reason, episode.since, episode.until), (Reason::Stuck, at(180), Some(at(360))));
+    assert_eq!(story.record.counts.changes[&State::Down], 1);
+
+    // Silence is worse, and so is a failure; neither of them is progress.
+    success(&mut story, 420, Some("6"));
+    assert_eq!(success(&mut story, 480, Some("6")), STUCK);
+    assert_eq!(story.state(570), MISSED);
+    assert_eq!(story.signal(580, Signal::Fail).state(580), FAILED);
+    assert_eq!(success(&mut story, 590, Some("6")), STUCK);
+
+    // Nobody is stuck after a pause.
+    pause(&story.definition, &mut story.record, at(600), None);
+    resume(&story.definition, &mut story.record, at(700));
+    assert_eq!(story.state(700), UP);
+    assert_eq!(success(&mut story, 710, Some("6")), UP);
 }
 
 #[test]

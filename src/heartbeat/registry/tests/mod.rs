@@ -275,6 +275,7 @@ fn every(name: &str, period: i64, grace: i64) -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        stuck_after: None,
         post_only: false,
         values: Vec::new(),
         labels: BTreeMap::new(),
