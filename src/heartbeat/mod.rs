@@ -8,6 +8,7 @@ pub mod definition;
 pub mod event;
 pub mod histogram;
 pub mod key;
+pub mod keywords;
 pub mod manage;
 pub mod metrics;
 pub mod on_miss;

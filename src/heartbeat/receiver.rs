@@ -49,11 +49,13 @@ pub enum Rejected {
     Auth,
     /// The body is too long or cannot be read.
     Body,
+    /// The message has none of the words that its heartbeat wants.
+    Keyword,
     /// A method the contract or the heartbeat does not allow.
     Method,
     /// Too much waits to be written, or the store does not work.
     Overload,
-    /// Paused, and the contract refuses signals then.
+    /// Paused, and the contract or the heartbeat takes no signals then.
     Paused,
     /// No more heartbeats may be made.
     Quota,
@@ -67,10 +69,11 @@ pub enum Rejected {
 
 impl Rejected {
     /// In the order of the label values.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Ambiguous, "ambiguous"),
         (Self::Auth, "auth"),
         (Self::Body, "body"),
+        (Self::Keyword, "keyword"),
         (Self::Method, "method"),
         (Self::Overload, "overload"),
         (Self::Paused, "paused"),

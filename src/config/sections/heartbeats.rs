@@ -19,6 +19,7 @@ use crate::config::yaml::emit::{Emit, Emitter};
 use crate::config::yaml::tree::{Mapping, Node};
 use crate::heartbeat::definition::{Definition, MAX_VALUES, OnMiss};
 use crate::heartbeat::key::{DEFAULT_NAMESPACE, Key};
+use crate::heartbeat::keywords::{Keywords, MAX_LIST_CHARS};
 use crate::heartbeat::phi::{self, Adaptive};
 use crate::heartbeat::schedule::{Calendar, Cron, Schedule, Window};
 
@@ -128,6 +129,10 @@ section! {
         token: Secret,
         /// `POST` if nothing else is a signal.
         methods: String,
+        /// What the words of a message mean.
+        keywords: Option<Box<KeywordLists>>,
+        /// Whether a pause lasts until somebody ends it, also for pings of healthchecks.io.
+        manual_resume: bool,
         /// Numbers that are kept.
         values: Vec<String>,
         /// Words to search by.
@@ -138,6 +143,20 @@ section! {
         adaptive: Option<Box<AdaptiveTimeout>>,
         /// Probe after a miss.
         on_miss: Option<Box<MissProbe>>,
+    }
+}
+
+section! {
+    /// Words in messages, as lists with commas.
+    pub struct KeywordLists {
+        /// Words of a failure.
+        failure: String,
+        /// Words of a success.
+        success: String,
+        /// Words of the start of a run.
+        start: String,
+        /// What a message with none of them is: `fail`, or nothing with `ignore`.
+        default: String = "ignore".to_owned(),
     }
 }
 
@@ -461,6 +480,8 @@ impl Service {
             alert_on_data: self.alert_on_data,
             stuck_after,
             post_only: !self.methods.is_empty(),
+            keywords: self.keywords.as_deref().map(KeywordLists::settings).transpose()?.map(Box::new),
+            manual_resume: self.manual_resume,
             values: self.values.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
             tags: self.tags.clone(),
@@ -521,6 +542,25 @@ impl Service {
             ("early", self.early != SignedDuration::default() && !has_clock),
         ];
         unused.into_iter().filter(|(_, unused)| *unused).map(|(key, _)| key)
+    }
+}
+
+impl KeywordLists {
+    fn settings(&self) -> Result<Keywords, Complaint> {
+        let lists = [&self.failure, &self.success, &self.start];
+        if lists.iter().any(|list| list.chars().count() > MAX_LIST_CHARS) {
+            return Err(("keywords", format!("may have at most {MAX_LIST_CHARS} characters in each list")));
+        }
+        let [failure, success, start] = lists.map(|list| Keywords::words(list));
+        if failure.is_empty() && success.is_empty() && start.is_empty() {
+            return Err(("keywords", "needs words in failure, success or start".to_owned()));
+        }
+        let fails_without = match self.default.as_str() {
+            "fail" => true,
+            "ignore" => false,
+            _ => return Err(("keywords", "needs fail or ignore as default".to_owned())),
+        };
+        Ok(Keywords { failure, success, start, fails_without })
     }
 }
 

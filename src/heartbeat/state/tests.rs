@@ -27,6 +27,8 @@ fn definition() -> Definition {
         alert_on_data: false,
         stuck_after: None,
         post_only: false,
+        keywords: None,
+        manual_resume: false,
         values: vec!["rows".to_owned()],
         labels: BTreeMap::new(),
         tags: Vec::new(),

@@ -277,6 +277,8 @@ fn every(name: &str, period: i64, grace: i64) -> Definition {
         alert_on_data: false,
         stuck_after: None,
         post_only: false,
+        keywords: None,
+        manual_resume: false,
         values: Vec::new(),
         labels: BTreeMap::new(),
         tags: Vec::new(),
