@@ -593,6 +593,7 @@ def heartbeats():
             series("Clocks", query("max by (instance) (heartbeat_receiver_time_seconds - timestamp(heartbeat_receiver_time_seconds))", "{{instance}}"), w=8, field={"unit": "s"}, description="How far the clock of the receiver is ahead of that of Prometheus."),
             series("Blind", query("sum by (instance, cause) (increase(heartbeat_blind_seconds_total[$__rate_interval]))", "{{instance}}: {{cause}}"), w=8, field={"unit": "s"}, stacked=True, description="Time in which signals could not be seen; deadlines are extended by it."),
             series("Waiting to be stored, and failures", [query("sum by (instance) (heartbeat_store_unsynced_pings)", "{{instance}}: waiting"), query("sum by (instance, op) (increase(heartbeat_store_errors_total[$__rate_interval]))", "{{instance}}: {{op}} failed", ref="B")], w=8, field={"decimals": 0}),
+            series("Not heard of other receivers", query("max by (instance, peer) (heartbeat_replica_lag_seconds)", "{{instance}}: {{peer}}"), w=24, field={"unit": "s", "min": 0}, fill=0, description="Since the last word of those that share the store with it. Usually up to five seconds."),
         ],
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 
 use super::key::Key;
+use super::keywords::Keywords;
 use super::phi::Adaptive;
 use super::schedule::{Schedule, Slot, Time};
 
@@ -25,8 +26,14 @@ pub struct Definition {
     pub early: TimeDelta,
     /// Whether a check-in with data is a failure.
     pub alert_on_data: bool,
+    /// After how many successful runs in a row with the same progress it counts as stuck; at least 2.
+    pub stuck_after: Option<u32>,
     /// Whether only POST is a signal: whatever follows links sends GET.
     pub post_only: bool,
+    /// What the words of a message mean, where the address says no more than whose signal it is.
+    pub keywords: Option<Box<Keywords>>,
+    /// Whether a ping of healthchecks leaves a pause without end as it is.
+    pub manual_resume: bool,
     /// Names of the numbers that are kept, at most [`MAX_VALUES`].
     pub values: Vec<String>,
     /// Labels of `heartbeat_info`.

@@ -1,4 +1,4 @@
-//! How often a number of a heartbeat fell where: run durations and latenesses.
+//! How often a number of a heartbeat fell where: run durations, latenesses and times on the way.
 
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,11 @@ impl Histogram {
         })
     }
 
+    /// Whether nothing was observed.
+    pub fn is_empty(&self) -> bool {
+        self.counts.is_empty()
+    }
+
     /// Of all observations, in seconds.
     pub fn sum(&self) -> f64 {
         self.sum
@@ -74,6 +79,22 @@ pub const LATENESS_BOUNDS: [(f64, &str); 9] = [
     (900.0, "900.0"),
     (3600.0, "3600.0"),
     (86_400.0, "86400.0"),
+];
+
+/// From a local network to a report that waited for an hour.
+pub const TRANSIT_BOUNDS: [(f64, &str); 12] = [
+    (0.0, "0.0"),
+    (0.005, "0.005"),
+    (0.025, "0.025"),
+    (0.1, "0.1"),
+    (0.25, "0.25"),
+    (0.5, "0.5"),
+    (1.0, "1.0"),
+    (2.5, "2.5"),
+    (10.0, "10.0"),
+    (60.0, "60.0"),
+    (300.0, "300.0"),
+    (3600.0, "3600.0"),
 ];
 
 #[cfg(test)]

@@ -142,8 +142,23 @@ pub fn describe(declared: &Declared) -> Object {
     if definition.alert_on_data {
         add("alert_on_data", true.into());
     }
+    if let Some(runs) = definition.stuck_after {
+        add("stuck_after", runs.into());
+    }
     if definition.post_only {
         add("methods", "POST".into());
+    }
+    if let Some(keywords) = &definition.keywords {
+        let lists =
+            [("failure", &keywords.failure), ("success", &keywords.success), ("start", &keywords.start)];
+        let lists = lists.into_iter().filter(|(_, words)| !words.is_empty());
+        let mut written: Object =
+            lists.map(|(name, words)| (name.to_owned(), words.join(",").into())).collect();
+        written.insert("default".to_owned(), if keywords.fails_without { "fail" } else { "ignore" }.into());
+        add("keywords", written.into());
+    }
+    if definition.manual_resume {
+        add("manual_resume", true.into());
     }
     if let Some(id) = &declared.id {
         add("id", id.as_str().into());
@@ -243,7 +258,8 @@ mod tests {
             json!({"at": "23:59:59", "until": "00:00:07", "tz": "UTC", "grace": "1s", "alert_on_data": true}),
             json!({
                 "every": "10s", "grace": "1s", "id": "60y4E", "values": ["rows"], "tags": ["a b", "ü\"\\\n", "${env:HOME}"],
-                "labels": {"team": "infra: #1"}, "adaptive": {"threshold": 10, "floor": "250ms"},
+                "labels": {"team": "infra: #1"}, "stuck_after": 3, "manual_resume": true,
+                "keywords": {"failure": "ERROR,out of memory", "start": "ü", "default": "fail"}, "adaptive": {"threshold": 10, "floor": "250ms"},
                 "on_miss": {"module": "http_2xx", "target": "https://x/?a={b}", "attempts": 2},
             }),
         ];

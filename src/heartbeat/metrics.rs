@@ -4,12 +4,11 @@
 //! alert would resolve itself. Counters begin at 0 with the heartbeat. No sample has a timestamp.
 
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::clock::Cause;
 use super::event::Signal;
-use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS};
-use super::receiver::{Api, BUCKETS, CODE_LABELS, Receiver, Rejected};
+use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
+use super::receiver::{Api, CODE_LABELS, Receiver, Rejected};
 use super::record::{Counts, State};
 use super::registry::{Registry, View};
 use super::schedule::{Schedule, Time};
@@ -181,6 +180,7 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
             sample(&[("result", result)], count.into_value());
         }
     });
+    histogram(w, rows, n::HEARTBEAT_TRANSIT_SECONDS, &TRANSIT_BOUNDS, |counts| &counts.transits);
     counter(w, rows, n::HEARTBEAT_UNDETECTED_RESTARTS_TOTAL, |counts| counts.undetected_restarts);
     gauge(w, rows, n::HEARTBEAT_UP, |row| up(row.view.status.state));
 }
@@ -337,29 +337,28 @@ pub fn write_receiver(w: &mut Writer<'_>, registry: &Registry, now: Time) {
     write_requests(w, &registry.receiver);
     w.family(n::HEARTBEAT_RECEIVER_TIME_SECONDS);
     w.sample(&Labels::None, unix(now));
+    let peers = registry.peer_lags();
+    if !peers.is_empty() {
+        w.family(n::HEARTBEAT_REPLICA_LAG_SECONDS);
+    }
+    for (peer, lag) in peers {
+        w.sample_with("", &[("peer", &peer)], lag.as_secs_f64());
+    }
     w.family(n::HEARTBEAT_SETTLING);
     w.sample(&Labels::None, registry.is_settling(now).into_value());
 }
 
 fn write_requests(w: &mut Writer<'_>, receiver: &Receiver) {
-    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     w.family(n::HEARTBEAT_RECEIVER_REJECTED_TOTAL);
     for ((_, reason), count) in Rejected::ALL.iter().zip(&receiver.rejected) {
-        w.sample(&Labels::One("reason", reason), load(count).into_value());
+        w.sample(&Labels::One("reason", reason), count.value());
     }
     w.family(n::HEARTBEAT_RECEIVER_REQUEST_DURATION_SECONDS);
-    let mut count = 0;
-    let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
-    for (bucket, bound) in receiver.buckets.iter().zip(bounds) {
-        count += load(bucket);
-        w.sample_with("_bucket", &[("le", bound)], count.into_value());
-    }
-    w.sample_with("_sum", &[], std::time::Duration::from_nanos(load(&receiver.sum)).as_secs_f64());
-    w.sample_with("_count", &[], count.into_value());
+    receiver.durations.write(w, &[]);
     w.family(n::HEARTBEAT_RECEIVER_REQUESTS_TOTAL);
     for ((_, api), codes) in Api::ALL.iter().zip(&receiver.requests) {
         for (code, count) in CODE_LABELS.iter().zip(codes) {
-            w.sample_with("", &[("api", api), ("code", code)], load(count).into_value());
+            w.sample_with("", &[("api", api), ("code", code)], count.value());
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod event;
 pub mod few;
 pub mod histogram;
 pub mod key;
+pub mod keywords;
 pub mod manage;
 pub mod metrics;
 pub mod on_miss;

@@ -1,7 +1,9 @@
 //! What the doors count: requests by contract, and signals that were not taken, by reason.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
+
+use crate::metrics::durations::Durations;
+use crate::metrics::own::Counter;
 
 /// A contract signals come in by; value of the label `api`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,11 +49,13 @@ pub enum Rejected {
     Auth,
     /// The body is too long or cannot be read.
     Body,
+    /// The message has none of the words that its heartbeat wants.
+    Keyword,
     /// A method the contract or the heartbeat does not allow.
     Method,
     /// Too much waits to be written, or the store does not work.
     Overload,
-    /// Paused, and the contract refuses signals then.
+    /// Paused, and the contract or the heartbeat takes no signals then.
     Paused,
     /// No more heartbeats may be made.
     Quota,
@@ -65,10 +69,11 @@ pub enum Rejected {
 
 impl Rejected {
     /// In the order of the label values.
-    pub const ALL: [(Self, &'static str); 10] = [
+    pub const ALL: [(Self, &'static str); 11] = [
         (Self::Ambiguous, "ambiguous"),
         (Self::Auth, "auth"),
         (Self::Body, "body"),
+        (Self::Keyword, "keyword"),
         (Self::Method, "method"),
         (Self::Overload, "overload"),
         (Self::Paused, "paused"),
@@ -87,14 +92,21 @@ pub(super) const CODE_LABELS: [&str; CODES.len() + 1] =
     ["200", "201", "204", "400", "401", "403", "404", "405", "409", "413", "429", "503", "other"];
 
 /// The counters; one for the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Receiver {
-    pub(super) requests: [[AtomicU64; CODE_LABELS.len()]; Api::ALL.len()],
-    pub(super) rejected: [AtomicU64; Rejected::ALL.len()],
-    /// Not cumulative; the last counts what is above all bounds.
-    pub(super) buckets: [AtomicU64; BUCKETS.len() + 1],
-    /// Nanoseconds.
-    pub(super) sum: AtomicU64,
+    pub(super) requests: [[Counter; CODE_LABELS.len()]; Api::ALL.len()],
+    pub(super) rejected: [Counter; Rejected::ALL.len()],
+    pub(super) durations: Durations,
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self {
+            requests: Default::default(),
+            rejected: Default::default(),
+            durations: Durations::new(&BUCKETS),
+        }
+    }
 }
 
 impl Receiver {
@@ -102,25 +114,21 @@ impl Receiver {
     pub fn answered(&self, api: Api, code: u16, took: Duration) {
         let code = CODES.iter().position(|known| *known == code).unwrap_or(CODES.len());
         if let Some(count) = self.requests.get(api as usize).and_then(|codes| codes.get(code)) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.add();
         }
-        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < took);
-        if let Some(count) = self.buckets.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.sum.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.durations.observe(took);
     }
 
     /// A signal was not taken.
     pub fn rejected(&self, why: Rejected) {
         if let Some(count) = self.rejected.get(why as usize) {
-            count.fetch_add(1, Ordering::Relaxed);
+            count.add();
         }
     }
 }
 
 /// Upper bounds of the histogram, with their labels in seconds.
-pub(super) const BUCKETS: [(Duration, &str); 11] = [
+const BUCKETS: [(Duration, &str); 11] = [
     (Duration::from_millis(1), "0.001"),
     (Duration::from_micros(2500), "0.0025"),
     (Duration::from_millis(5), "0.005"),

@@ -142,11 +142,13 @@ pub enum Reason {
     Overrun,
     /// Silence.
     Missed,
+    /// It reports success again and again, and does not get on.
+    Stuck,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Failed, Self::Data, Self::Overrun, Self::Missed];
+    pub const ALL: [Self; 5] = [Self::Failed, Self::Data, Self::Overrun, Self::Missed, Self::Stuck];
 
     /// Its value of the label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -155,6 +157,7 @@ impl Reason {
             Self::Data => "data",
             Self::Overrun => "overrun",
             Self::Missed => "missed",
+            Self::Stuck => "stuck",
         }
     }
 }
@@ -241,6 +244,9 @@ pub struct Counts {
     /// How late the signals were that ended a run.
     #[serde(skip_serializing_if = "is_default")]
     pub latenesses: Histogram,
+    /// From the sender's clock to ours.
+    #[serde(skip_serializing_if = "is_default")]
+    pub transits: Histogram,
     /// Seconds of the false alarms.
     #[serde(skip_serializing_if = "is_default")]
     pub mistake_seconds: f64,

@@ -7,7 +7,7 @@ use chrono::TimeDelta;
 
 use super::definition::Definition;
 use super::event::{Event, Signal};
-use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS};
+use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
 use super::record::{Episode, MAX_RECENT, MAX_RUNS, MAX_TEXT_BYTES, Pause, Reason, Recent, Record, State};
 use super::schedule::Time;
 use super::shift;
@@ -44,6 +44,9 @@ pub enum Accepted {
 
 /// Time in which the same signal is a second delivery of the first: clients and proxies repeat what got no answer.
 const REPEAT_WINDOW: TimeDelta = TimeDelta::seconds(60);
+/// A signal that claims to be older adds no more than this to the sum: one clock that was never set would
+/// hide everything else in the mean.
+const MAX_TRANSIT_SECONDS: f64 = 86_400.0;
 /// Slots counted at once; a backlog longer than this is not worth the time.
 const MAX_SLOTS: u32 = 1000;
 
@@ -84,6 +87,8 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         Some(Reason::Overrun)
     } else if passed(status.deadline) {
         Some(Reason::Missed)
+    } else if is_stuck(definition, record) {
+        Some(Reason::Stuck)
     } else {
         None
     };
@@ -101,6 +106,12 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         State::Up
     };
     status
+}
+
+/// Whether the last runs succeeded and brought nothing new.
+fn is_stuck(definition: &Definition, record: &Record) -> bool {
+    let same = record.progress.as_ref().map_or(0, |(_, runs)| *runs);
+    definition.stuck_after.is_some_and(|limit| same >= limit)
 }
 
 fn deadline(definition: &Definition, record: &Record, adaptive: Option<TimeDelta>) -> Option<Time> {
@@ -205,6 +216,10 @@ pub fn accept(definition: &Definition, record: &mut Record, event: &Event) -> Ac
     }
     remember(record, event);
     follow_sender(record, event);
+    if let Some(sent) = event.sent {
+        let seconds = (now - sent).as_seconds_f64().min(MAX_TRANSIT_SECONDS);
+        record.counts.transits.observe(&TRANSIT_BOUNDS, seconds);
+    }
     record.counts.signals.add(event.signal, 1);
     record.last.set(event.signal, Some(now));
     match event.signal {
@@ -370,12 +385,13 @@ pub fn resume(definition: &Definition, record: &mut Record, now: Time) {
     note(record, &status, now);
 }
 
-/// Silence and open runs of a pause are forgiven, failures before it too: the next signal tells anew.
+/// Silence and open runs of a pause are forgiven, failures and standstill before it too: the next signal tells anew.
 fn end_pause(record: &mut Record, at: Time) {
     record.pause = None;
     record.runs.clear();
     record.failed = false;
     record.has_data = false;
+    record.progress = None;
     if record.contact.is_some() {
         record.contact = Some(at);
         record.counted = None;

@@ -2,6 +2,7 @@
 //!
 //! No probe logic and no I/O lives here.
 
+pub mod durations;
 pub mod names;
 pub mod negotiate;
 pub mod own;

@@ -113,7 +113,9 @@ metrics! {
     HEARTBEAT_RECEIVER_REQUEST_DURATION_SECONDS = Histogram "histogram" "heartbeat_receiver_request_duration_seconds" "Time to answer a request with signals, in seconds.";
     HEARTBEAT_RECEIVER_REQUESTS_TOTAL = Counter "counter" "heartbeat_receiver_requests_total" "Answered requests by contract and HTTP status code.";
     HEARTBEAT_RECEIVER_TIME_SECONDS = Gauge "gauge" "heartbeat_receiver_time_seconds" "The clock of this receiver at the time of the scrape, as unix time.";
+    HEARTBEAT_REGISTRY_CONNECTED = Gauge "gauge" "heartbeat_registry_connected" "Whether the store of heartbeats works: its last write did not fail, and with etcd the watch and the lease of this receiver are alive.";
     HEARTBEAT_REORDERED_PINGS_TOTAL = Counter "counter" "heartbeat_reordered_pings_total" "Signals that are older than one received before.";
+    HEARTBEAT_REPLICA_LAG_SECONDS = Gauge "gauge" "heartbeat_replica_lag_seconds" "Seconds since the last word of another receiver came through the shared store; each writes one every 5 seconds.";
     HEARTBEAT_RESTARTS_TOTAL = Counter "counter" "heartbeat_restarts_total" "New incarnations of the sender.";
     HEARTBEAT_RUN_DEADLINE_TIMESTAMP_SECONDS = Gauge "gauge" "heartbeat_run_deadline_timestamp_seconds" "Unix time at which the oldest run in progress takes too long; absent when none is.";
     HEARTBEAT_RUN_DURATION_SECONDS = Histogram "histogram" "heartbeat_run_duration_seconds" "Seconds that runs took, as their sender measured or from their start. Absent before the first.";
@@ -130,6 +132,7 @@ metrics! {
     HEARTBEAT_STORE_UNSYNCED_PINGS = Gauge "gauge" "heartbeat_store_unsynced_pings" "Check-ins and changes that wait to be durable; none of them has been acknowledged.";
     HEARTBEAT_SUSPICION_PROBE_SUCCESS = Gauge "gauge" "heartbeat_suspicion_probe_success" "Result of the follow-up probe of the current down episode; absent when there was none.";
     HEARTBEAT_SUSPICIONS_TOTAL = Counter "counter" "heartbeat_suspicions_total" "Follow-up probes after a miss: confirmed when the probe fails too, refuted when it succeeds.";
+    HEARTBEAT_TRANSIT_SECONDS = Histogram "histogram" "heartbeat_transit_seconds" "Seconds from the time the sender gives to the receipt of its signal, so its clock and ours differ in it; what lies in the future counts as 0. Absent before the first.";
     HEARTBEAT_UNDETECTED_RESTARTS_TOTAL = Counter "counter" "heartbeat_undetected_restarts_total" "New incarnations that no down episode announced.";
     HEARTBEAT_UP = Gauge "gauge" "heartbeat_up" "1 if the heartbeat is on time or within its grace, 0 if it is down; absent while new or paused.";
     NET_CONNTRACK_DIALER_CONN_ATTEMPTED_TOTAL = Counter "counter" "net_conntrack_dialer_conn_attempted_total" "Connections that probers tried to open.";

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::Metric;
+use super::durations::Durations;
 use super::names as n;
 use super::samples::{IntoValue as _, Labels};
 use super::text::Writer;
@@ -83,7 +84,7 @@ impl Own {
             w.family(n::HEARTBEAT_EXPORTER_PROBE_DURATION_SECONDS);
         }
         for (name, counters) in modules.iter() {
-            counters.write_histogram(w, name);
+            counters.durations.write(w, &[("module", name)]);
         }
         w.family(n::HEARTBEAT_EXPORTER_PROBES_IN_FLIGHT);
         w.sample(&Labels::None, self.probes_in_flight.value());
@@ -109,7 +110,8 @@ impl Counter {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn value(&self) -> f64 {
+    /// How many there were, as the value of a sample.
+    pub fn value(&self) -> f64 {
         self.0.load(Ordering::Relaxed).into_value()
     }
 }
@@ -202,14 +204,17 @@ impl Delay {
 }
 
 /// What is counted about the probes of one module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ModuleCounters {
     success: Counter,
     failure: Counter,
-    /// Not cumulative; the last counts what is above all bounds.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    /// Nanoseconds.
-    sum: AtomicU64,
+    durations: Durations,
+}
+
+impl Default for ModuleCounters {
+    fn default() -> Self {
+        Self { success: Counter::default(), failure: Counter::default(), durations: Durations::new(&BUCKETS) }
+    }
 }
 
 impl ModuleCounters {
@@ -220,27 +225,12 @@ impl ModuleCounters {
         } else {
             self.failure.add()
         }
-        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < duration);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        self.sum.fetch_add(nanos, Ordering::Relaxed);
+        self.durations.observe(duration);
     }
 
     /// Probes that succeeded, and those that failed.
     pub fn totals(&self) -> [u64; 2] {
         [&self.success, &self.failure].map(|counter| counter.0.load(Ordering::Relaxed))
-    }
-
-    fn write_histogram(&self, w: &mut Writer<'_>, module: &str) {
-        let mut count = 0;
-        let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
-        for (bucket, bound) in self.buckets.iter().zip(bounds) {
-            count += bucket.load(Ordering::Relaxed);
-            w.sample_with("_bucket", &[("module", module), ("le", bound)], count.into_value());
-        }
-        let sum = Duration::from_nanos(self.sum.load(Ordering::Relaxed));
-        w.sample_with("_sum", &[("module", module)], sum.as_secs_f64());
-        w.sample_with("_count", &[("module", module)], count.into_value());
     }
 }
 

@@ -69,6 +69,8 @@ pub fn write_own(w: &mut Writer<'_>, service: &Service) {
 
 fn write_receiver(w: &mut Writer<'_>, service: &Service) {
     metrics::write_receiver(w, &service.registry, service.registry.now());
+    w.family(n::HEARTBEAT_REGISTRY_CONNECTED);
+    w.sample(&Labels::One("backend", service.store.backend()), service.store.is_connected().into_value());
     service.store_metrics.write(w);
 }
 
@@ -114,6 +116,7 @@ fn failure(reason: Reason) -> Failure {
         Reason::Data => Failure::Data,
         Reason::Overrun => Failure::Overrun,
         Reason::Missed => Failure::Missed,
+        Reason::Stuck => Failure::Stuck,
     }
 }
 

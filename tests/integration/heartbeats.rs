@@ -220,6 +220,7 @@ fn large_fleets_have_few_series_and_a_page_of_their_own() {
         "heartbeat_heartbeats{state=\"down\"} 2",
         "heartbeat_heartbeats{state=\"new\"} 1",
         "heartbeat_receiver_rejected_total{reason=\"auth\"} 0",
+        "heartbeat_registry_connected{backend=\"embedded\"} 1",
         "heartbeat_store_recovered_pings 5",
     ] {
         assert!(full.lines().any(|other| other == line), "{line} is not in {full}");

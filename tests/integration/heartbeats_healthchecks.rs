@@ -165,6 +165,64 @@ fn f8_a_body_that_is_no_text_is_a_ping_like_any_other() {
 }
 
 #[test]
+fn f8_words_of_a_body_decide_where_the_definition_has_some() {
+    let config = r#"
+heartbeats:
+  services:
+    words: {every: 1h, uuid: 00000000-0000-4000-8000-000000000001,
+      keywords: {failure: "ERROR, FATAL", success: "OK,done", start: begin}}
+    strict: {every: 1h, uuid: 00000000-0000-4000-8000-000000000002, keywords: {success: OK, default: fail}}
+    posted: {every: 1h, uuid: 00000000-0000-4000-8000-000000000003, methods: POST, keywords: {failure: ERROR}}
+"#;
+    let exporter = Exporter::start(config, &[]);
+    let mut session = Session::open(&exporter);
+    let cases: [(&str, &str, &[u8], &str); 17] = [
+        ("POST", "words", b"nothing special", "new"),
+        ("GET", "words", b"", "new"),
+        ("POST", "words", b"\xff\xfe", "new"),
+        ("POST", "words", b"begin", "running start=1"),
+        ("POST", "words", b"ok", "running start=1"),
+        ("PUT", "words", b"begin... done", "up start=1 success=1"),
+        ("POST", "words", b"\xffOK, no ERROR\xff", "down fail=1 start=1 success=1"),
+        ("POST", "words", b"\xffdone", "up fail=1 start=1 success=2"),
+        // An address that says what happened needs no words.
+        ("POST", "words/fail", b"OK", "down fail=2 start=1 success=2"),
+        ("POST", "words/0", b"ERROR", "up fail=2 start=1 success=3"),
+        ("POST", "words/log", b"ERROR", "up fail=2 log=1 start=1 success=3"),
+        ("POST", "strict", b"OK", "up success=1"),
+        ("POST", "strict", b"ok", "down fail=1 success=1"),
+        ("HEAD", "strict", b"", "down fail=2 success=1"),
+        ("GET", "posted", b"ERROR", "new"),
+        ("POST", "posted", b"fine", "new"),
+        ("POST", "posted", b"ERROR", "down fail=1"),
+    ];
+    for (method, path, body, want) in cases {
+        let (name, rest) =
+            path.split_once('/').map_or((path, String::new()), |(name, rest)| (name, format!("/{rest}")));
+        let number = ["words", "strict", "posted"].iter().position(|other| *other == name).unwrap() + 1;
+        let address = format!("/ping/00000000-0000-4000-8000-00000000000{number}{rest}");
+        let answer = if method == "HEAD" { "200" } else { "200 OK" };
+        assert_eq!(session.ask(method, &address, "", body).brief(), answer, "{method} {path}");
+        assert_eq!(exporter.heartbeat(name), want, "{method} {path} {}", String::from_utf8_lossy(body));
+    }
+    assert_eq!((exporter.rejected("keyword"), exporter.rejected("method")), (Some(5.0), Some(1.0)));
+    // Ours reads a plain message the same way, and nothing that says more.
+    let json = "Content-Type: application/json\r\n";
+    for (path, headers, body, want) in [
+        ("words", "", "ERROR", "down fail=3 log=1 start=1 success=3"),
+        ("words", "", "no word", "down fail=3 log=1 start=1 success=3"),
+        ("words", json, r#"{"message":"ERROR"}"#, "up fail=3 log=1 start=1 success=4"),
+        ("words?exit_code=0", "", "ERROR", "up fail=3 log=1 start=1 success=5"),
+        ("words?data=x", "", "ERROR", "up data=1 fail=3 log=1 start=1 success=5"),
+    ] {
+        let reply = session.ask("POST", &format!("/heartbeat/{path}"), headers, body.as_bytes());
+        assert_eq!(reply.status, 200, "{path} {body}");
+        assert_eq!(exporter.heartbeat("words"), want, "{path} {body}");
+    }
+    assert_eq!(exporter.rejected("keyword"), Some(6.0));
+}
+
+#[test]
 fn f7_a_get_is_answered_and_is_no_signal_where_only_post_is() {
     let exporter = Exporter::start(CONFIG, &[]);
     let mut session = Session::open(&exporter);

@@ -27,6 +27,7 @@ heartbeats:
   users: {root: "$2b$05$abcdefghijklmnopqrstuuIt/9/tGzLcigNq/.RWIDjeEVR30RSf."}
   services:
     job: {every: 1h, uuid: 5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d4e, id: 60y4E}
+    kept: {every: 1h, uuid: 5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d40, id: kept, methods: POST, manual_resume: true, keywords: {success: OK}}
     push: {every: 1h, token: hunter2-token}
 "#;
 const UUID: &str = "5c1f0f3e-8a3b-4d7e-9a51-0d6a1c2b3d4e";
@@ -290,6 +291,23 @@ async fn what_a_pause_means_to_each() {
         assert_eq!(ask(&server, "GET", &format!("/ping/{UUID}{path}"), &[], "").await, "200 - OK");
         assert_eq!(state(&job), want, "{path}");
     }
+    // Unless somebody has to end it: then nothing counts, before method and words are looked at.
+    let kept = registry.find(Lookup::Id("kept")).unwrap();
+    registry.pause(&kept, None).await.unwrap();
+    let address = format!("/ping/{}0", &UUID[..UUID.len() - 1]);
+    for (method, body) in [("POST", "OK"), ("GET", ""), ("POST", "no word")] {
+        assert_eq!(ask(&server, method, &address, &[], body).await, "200 - OK");
+        assert_eq!((state(&kept), kept.view(registry.now()).record.last.len()), ("paused", 0));
+    }
+    let told = ask(&server, "GET", "/heartbeats/metrics", &[], "").await;
+    for (reason, want) in [("keyword", 0), ("method", 0), ("paused", 4)] {
+        let line = format!("heartbeat_receiver_rejected_total{{reason=\"{reason}\"}} {want}");
+        assert!(told.lines().any(|other| other == line), "{line}");
+    }
+    registry.resume(&kept).await.unwrap();
+    assert_eq!(ask(&server, "POST", &address, &[], "OK").await, "200 - OK");
+    assert_eq!(state(&kept), "up");
+
     // With ours somebody has to end it.
     registry.pause(&job, None).await.unwrap();
     assert!(ask(&server, "GET", "/heartbeat/job", &[], "").await.starts_with("200 "));

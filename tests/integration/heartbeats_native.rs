@@ -179,6 +179,26 @@ fn what_runs_took_and_how_late_they_were_is_counted() {
 }
 
 #[test]
+fn signals_that_tell_when_they_were_sent_are_measured() {
+    let exporter = Exporter::start(CONFIG, &[]);
+    let mut session = Session::open(&exporter);
+    let count = |metric: &str, labels: &str| exporter.of_heartbeat("plain", metric, labels);
+    session.ask("POST", "/heartbeat/plain", "", b"");
+    assert_eq!(count("heartbeat_transit_seconds_count", ""), None);
+    // One day is all that a clock which was never set adds to the sum.
+    session.ask("POST", "/heartbeat/plain?sent_at=5", "", b"");
+    session.ask("POST", "/heartbeat/plain", JSON, br#"{"sent_at":"2999-01-01T00:00:00Z"}"#);
+    let batch = br#"[{"heartbeat":"plain","sent_at":1}]"#;
+    assert_eq!(session.ask("POST", "/heartbeat", JSON, batch).status, 200);
+    for (bound, want) in [("0.0", 1.0), ("3600.0", 1.0), ("+Inf", 3.0)] {
+        let label = format!(",le=\"{bound}\"");
+        assert_eq!(count("heartbeat_transit_seconds_bucket", &label), Some(want), "{bound}");
+    }
+    assert_eq!(count("heartbeat_transit_seconds_sum", ""), Some(172_800.0));
+    assert_eq!(exporter.heartbeat("plain"), "up success=4");
+}
+
+#[test]
 fn h3_a_repeated_request_counts_once() {
     let exporter = Exporter::start(CONFIG, &[]);
     let mut session = Session::open(&exporter);

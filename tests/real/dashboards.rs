@@ -31,7 +31,8 @@ heartbeats:
 "#;
 
 /// Queries that rightly answer nothing here: board, panel, letter, and why.
-const RIGHTLY_EMPTY: [(&str, &str, &str, &str); 0] = [];
+const RIGHTLY_EMPTY: [(&str, &str, &str, &str); 1] =
+    [("Heartbeats", "Not heard of other receivers", "A", "there is one receiver, and its store is a file")];
 
 #[test]
 #[ignore = "needs tests/install-real-parts.sh and root"]

@@ -379,13 +379,16 @@ fn who_was_away_learns_all_that_happened_even_when_etcd_has_forgotten_it() {
     writer.record("ns/changes", "1").unwrap();
     let mut away = Receiver::new("away", &[format!("http://127.0.0.1:{}", gate.port)]);
     assert_eq!(away.recovered.records.len(), 2);
+    assert_eq!(away.store.backend(), "etcd");
     for is_forgotten in [false, true] {
+        assert!(away.store.is_connected());
         gate.set(false);
         let failed = away.record("ns/own", "1").unwrap_err();
         assert!(matches!(failed, StoreError::Broken(_)), "{failed}");
         let asked = Instant::now();
         assert!(matches!(away.record("ns/own", "1"), Err(StoreError::Broken(_))));
         assert!(asked.elapsed() < Duration::from_millis(500), "{:?}", asked.elapsed());
+        assert!(!away.store.is_connected());
         let value = if is_forgotten { "3" } else { "2" };
         writer.record("ns/changes", value).unwrap();
         writer.record("ns/new", value).unwrap();
@@ -398,6 +401,7 @@ fn who_was_away_learns_all_that_happened_even_when_etcd_has_forgotten_it() {
         gate.set(true);
         away.follow(&[("ns/changes", Some(value)), ("ns/new", Some(value)), ("ns/goes", None)]);
         eventually("it writes again", || away.record("ns/own", value));
+        eventually("all ties are there", || away.store.is_connected().then_some(()).ok_or(()));
         writer.record("ns/goes", value).unwrap();
         away.follow(&[("ns/goes", Some(value))]);
     }

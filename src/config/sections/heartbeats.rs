@@ -19,6 +19,7 @@ use crate::config::yaml::emit::{Emit, Emitter};
 use crate::config::yaml::tree::{Mapping, Node};
 use crate::heartbeat::definition::{Definition, MAX_VALUES, OnMiss};
 use crate::heartbeat::key::{DEFAULT_NAMESPACE, Key};
+use crate::heartbeat::keywords::{Keywords, MAX_LIST_CHARS};
 use crate::heartbeat::phi::{self, Adaptive};
 use crate::heartbeat::schedule::{Calendar, Cron, Schedule, Window};
 
@@ -131,6 +132,8 @@ section! {
         early: SignedDuration,
         /// Whether a check-in with data is a failure.
         alert_on_data: bool,
+        /// After how many successful runs with the same progress it counts as stuck; 2 to 1000, never if absent.
+        stuck_after: Option<i64>,
         /// Short id in addresses.
         id: String,
         /// UUID in healthchecks.io addresses.
@@ -139,6 +142,10 @@ section! {
         token: Secret,
         /// `POST` if nothing else is a signal.
         methods: String,
+        /// What the words of a message mean.
+        keywords: Option<Box<KeywordLists>>,
+        /// Whether a pause lasts until somebody ends it, also for pings of healthchecks.io.
+        manual_resume: bool,
         /// Numbers that are kept.
         values: Vec<String>,
         /// Words to search by.
@@ -149,6 +156,20 @@ section! {
         adaptive: Option<Box<AdaptiveTimeout>>,
         /// Probe after a miss.
         on_miss: Option<Box<MissProbe>>,
+    }
+}
+
+section! {
+    /// Words in messages, as lists with commas.
+    pub struct KeywordLists {
+        /// Words of a failure.
+        failure: String,
+        /// Words of a success.
+        success: String,
+        /// Words of the start of a run.
+        start: String,
+        /// What a message with none of them is: `fail`, or nothing with `ignore`.
+        default: String = "ignore".to_owned(),
     }
 }
 
@@ -476,6 +497,11 @@ impl Service {
         let tolerate_missed = u32::try_from(self.tolerate_missed).ok().filter(|missed| *missed <= 1000);
         let tolerate_missed = tolerate_missed
             .ok_or_else(|| ("tolerate_missed", format!("must be 0 to 1000, got {}", self.tolerate_missed)))?;
+        let stuck_after = self.stuck_after.map(|runs| {
+            let fitting = u32::try_from(runs).ok().filter(|runs| (2..=1000).contains(runs));
+            fitting.ok_or_else(|| ("stuck_after", format!("must be 2 to 1000, got {runs}")))
+        });
+        let stuck_after = stuck_after.transpose()?;
         if !["", "POST"].contains(&self.methods.as_str()) {
             return Err(("methods", format!("must be POST or absent, got {}", quote(&self.methods))));
         }
@@ -496,7 +522,10 @@ impl Service {
             max_runtime,
             early: non_negative("early", self.early)?,
             alert_on_data: self.alert_on_data,
+            stuck_after,
             post_only: !self.methods.is_empty(),
+            keywords: self.keywords.as_deref().map(KeywordLists::settings).transpose()?.map(Box::new),
+            manual_resume: self.manual_resume,
             values: self.values.clone(),
             labels: self.labels.iter().map(|(name, value)| (name.to_owned(), value.clone())).collect(),
             tags: self.tags.clone(),
@@ -557,6 +586,25 @@ impl Service {
             ("early", self.early != SignedDuration::default() && !has_clock),
         ];
         unused.into_iter().filter(|(_, unused)| *unused).map(|(key, _)| key)
+    }
+}
+
+impl KeywordLists {
+    fn settings(&self) -> Result<Keywords, Complaint> {
+        let lists = [&self.failure, &self.success, &self.start];
+        if lists.iter().any(|list| list.chars().count() > MAX_LIST_CHARS) {
+            return Err(("keywords", format!("may have at most {MAX_LIST_CHARS} characters in each list")));
+        }
+        let [failure, success, start] = lists.map(|list| Keywords::words(list));
+        if failure.is_empty() && success.is_empty() && start.is_empty() {
+            return Err(("keywords", "needs words in failure, success or start".to_owned()));
+        }
+        let fails_without = match self.default.as_str() {
+            "fail" => true,
+            "ignore" => false,
+            _ => return Err(("keywords", "needs fail or ignore as default".to_owned())),
+        };
+        Ok(Keywords { failure, success, start, fails_without })
     }
 }
 

@@ -15,11 +15,13 @@ mod limit;
 mod manage;
 mod message;
 mod open;
+mod peers;
 mod replica;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
@@ -38,6 +40,7 @@ pub use self::limit::RateLimit;
 pub use self::manage::{Defined, How};
 pub use self::message::Message;
 pub use self::open::{Parse, Settings};
+use self::peers::Peers;
 use super::clock::{Clock, Watch};
 use super::receiver::Receiver;
 use super::record::State;
@@ -57,6 +60,7 @@ pub struct Registry {
     /// Changes of definitions happen one after the other, each durable before the next.
     managing: tokio::sync::Mutex<()>,
     looked: Looked,
+    peers: Peers,
     /// What the doors count.
     pub receiver: Receiver,
     pub(super) troubles: Troubles,
@@ -182,6 +186,11 @@ impl Registry {
     /// The name of this receiver among those that share a store.
     pub fn receiver_name(&self) -> String {
         self.settings().receiver.clone()
+    }
+
+    /// The other receivers of the same store, and for how long nothing was heard of each through it.
+    pub fn peer_lags(&self) -> Vec<(Box<str>, Duration)> {
+        self.peers.lags(self.clock.read().boot)
     }
 
     /// How many there are.

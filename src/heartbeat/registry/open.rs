@@ -107,6 +107,7 @@ impl Registry {
             watch: Mutex::new(Watch::new(now)),
             managing: tokio::sync::Mutex::default(),
             looked: Looked::new(&now),
+            peers: super::Peers::default(),
             receiver: Default::default(),
             troubles: Troubles::default(),
         };

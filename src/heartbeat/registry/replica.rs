@@ -16,18 +16,27 @@ impl Registry {
             match change {
                 Change::Receiver { name, is_present } => {
                     info!(receiver = &*name, is_present, "Another receiver of the same store");
-                }
-                Change::Entry { kind, key, value } => {
-                    let Ok(key) = key.parse::<Key>() else { continue };
-                    let taken = match kind {
-                        Kind::Record => self.take_record(&key, value.as_deref()),
-                        Kind::Definition => self.take_definition(&key, value).await,
-                        // Tells when the others were alive; our own blind time is ours.
-                        Kind::Mark => Ok(()),
-                    };
-                    if let Err(why) = taken {
-                        warn!(heartbeat = %key, err = why, "A change by another receiver cannot be read");
+                    if is_present {
+                        self.peers.appeared(&name, self.clock.read().boot);
+                    } else {
+                        self.peers.left(&name);
                     }
+                }
+                // Tells when the others were alive; our own blind time is ours.
+                Change::Entry { kind: Kind::Mark, key, value } => {
+                    if let Some(mark) = value {
+                        self.peers.heard(&key, mark, self.clock.read().boot);
+                    }
+                }
+                Change::Entry { kind: Kind::Record, key, value } => {
+                    let Ok(key) = key.parse::<Key>() else { continue };
+                    let taken = self.take_record(&key, value.as_deref());
+                    complain(&key, taken);
+                }
+                Change::Entry { kind: Kind::Definition, key, value } => {
+                    let Ok(key) = key.parse::<Key>() else { continue };
+                    let taken = self.take_definition(&key, value).await;
+                    complain(&key, taken);
                 }
             }
         }
@@ -82,6 +91,12 @@ impl Registry {
         };
         index.insert(&heartbeat, &declared);
         Ok(())
+    }
+}
+
+fn complain(key: &Key, taken: Result<(), String>) {
+    if let Err(why) = taken {
+        warn!(heartbeat = %key, err = why, "A change by another receiver cannot be read");
     }
 }
 

@@ -25,7 +25,10 @@ fn definition() -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        stuck_after: None,
         post_only: false,
+        keywords: None,
+        manual_resume: false,
         values: vec!["rows".to_owned()],
         labels: BTreeMap::new(),
         tags: Vec::new(),
@@ -352,6 +355,46 @@ fn f13_the_same_progress_again_and_again() {
 }
 
 #[test]
+fn f13_success_without_progress_is_a_failure_where_it_says_so() {
+    const STUCK: (State, Option<Reason>) = (State::Down, Some(Reason::Stuck));
+    let success = |story: &mut Story, seconds: i64, token: Option<&str>| {
+        let progress = token.map(str::to_owned);
+        story.event(&Event { progress, ..Event::new(Signal::Success, at(seconds)) });
+        story.state(seconds)
+    };
+    let mut story = Story::new(Definition { stuck_after: Some(3), ..definition() });
+    let cases = [
+        (0, Some("5"), UP),
+        (60, Some("5"), UP),
+        // A run that tells nothing about its progress says nothing about it.
+        (120, None, UP),
+        (180, Some("5"), STUCK),
+        (240, None, STUCK),
+        (300, Some("5"), STUCK),
+        (360, Some("6"), UP),
+    ];
+    for (seconds, token, want) in cases {
+        assert_eq!(success(&mut story, seconds, token), want, "{seconds}");
+    }
+    let episode = story.record.episode.unwrap();
+    assert_eq!((episode.reason, episode.since, episode.until), (Reason::Stuck, at(180), Some(at(360))));
+    assert_eq!(story.record.counts.changes[&State::Down], 1);
+
+    // Silence is worse, and so is a failure; neither of them is progress.
+    success(&mut story, 420, Some("6"));
+    assert_eq!(success(&mut story, 480, Some("6")), STUCK);
+    assert_eq!(story.state(570), MISSED);
+    assert_eq!(story.signal(580, Signal::Fail).state(580), FAILED);
+    assert_eq!(success(&mut story, 590, Some("6")), STUCK);
+
+    // Nobody is stuck after a pause.
+    pause(&story.definition, &mut story.record, at(600), None);
+    resume(&story.definition, &mut story.record, at(700));
+    assert_eq!(story.state(700), UP);
+    assert_eq!(success(&mut story, 710, Some("6")), UP);
+}
+
+#[test]
 fn a_pause_forgives() {
     let mut story = Story::new(definition());
     story.signal(0, Signal::Fail);
@@ -435,6 +478,25 @@ fn c1_c2_a_step_of_the_clock_moves_what_counts_elapsed_time() {
 fn c5_the_clock_of_the_sender_decides_nothing() {
     let mut story = Story::new(definition());
     story.event(&Event { sent: Some(at(86_400)), ..Event::new(Signal::Success, at(0)) });
+    assert_eq!(story.deadline(0), Some(at(90)));
+}
+
+#[test]
+fn c5_time_on_the_way_is_counted_whatever_the_sender_says() {
+    let mut story = Story::new(definition());
+    story.signal(0, Signal::Success);
+    assert!(story.record.counts.transits.is_empty());
+    let (past, future) = ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+    let sent =
+        [at_ms(0), at_ms(-250), at_ms(-90_000), at_ms(1), past.parse().unwrap(), future.parse().unwrap()];
+    for sent in sent {
+        story.event(&Event { sent: Some(sent), ..Event::new(Signal::Log, at(0)) });
+    }
+    let transits = &story.record.counts.transits;
+    let buckets: Vec<_> = transits.buckets(&TRANSIT_BOUNDS).map(|(_, count)| count).collect();
+    // To the moment, and twice from the future; a quarter of a second; a minute and a half; two thousand years.
+    assert_eq!(buckets, [3, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 6]);
+    assert_eq!(transits.sum(), 0.25 + 90.0 + 86_400.0);
     assert_eq!(story.deadline(0), Some(at(90)));
 }
 

@@ -1,24 +1,37 @@
 //! What the store counts about itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use crate::metrics::Labels;
+use crate::metrics::durations::Durations;
 use crate::metrics::names as n;
+use crate::metrics::own::Counter;
 use crate::metrics::text::Writer;
 
 /// Counters of the store; made before it is opened, because opening may fail.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct StoreMetrics {
-    /// Not cumulative; the last counts what is above all bounds.
-    buckets: [AtomicU64; BUCKETS.len() + 1],
-    /// Nanoseconds.
-    sum: AtomicU64,
-    errors: [AtomicU64; Op::ALL.len()],
+    durations: Durations,
+    errors: [Counter; Op::ALL.len()],
     unsynced: AtomicU64,
     /// Bits of an `f64`, unix time in seconds; 0 before the first.
     synced_at: AtomicU64,
     recovered: AtomicU64,
+    lost: [AtomicBool; 2],
+}
+
+impl Default for StoreMetrics {
+    fn default() -> Self {
+        Self {
+            durations: Durations::new(&BUCKETS),
+            errors: Default::default(),
+            unsynced: AtomicU64::default(),
+            synced_at: AtomicU64::default(),
+            recovered: AtomicU64::default(),
+            lost: Default::default(),
+        }
+    }
 }
 
 /// What failed; value of the label `op`.
@@ -42,6 +55,15 @@ pub(super) enum Op {
     Watch,
 }
 
+/// What connects this receiver with others, beside writing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tie {
+    /// Its own presence.
+    Lease,
+    /// Seeing what they write.
+    Watch,
+}
+
 impl Op {
     /// In the order of the label values.
     const ALL: [(Self, &str); 8] = [
@@ -61,17 +83,10 @@ impl StoreMetrics {
     pub fn write(&self, w: &mut Writer<'_>) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         w.family(n::HEARTBEAT_STORE_APPEND_DURATION_SECONDS);
-        let mut count = 0.0;
-        let bounds = BUCKETS.iter().map(|(_, bound)| *bound).chain(["+Inf"]);
-        for (bucket, bound) in self.buckets.iter().zip(bounds) {
-            count += load(bucket);
-            w.sample_with("_bucket", &[("le", bound)], count);
-        }
-        w.sample_with("_sum", &[], Duration::from_nanos(self.sum.load(Ordering::Relaxed)).as_secs_f64());
-        w.sample_with("_count", &[], count);
+        self.durations.write(w, &[]);
         w.family(n::HEARTBEAT_STORE_ERRORS_TOTAL);
         for ((_, op), errors) in Op::ALL.iter().zip(&self.errors) {
-            w.sample(&Labels::One("op", op), load(errors));
+            w.sample(&Labels::One("op", op), errors.value());
         }
         w.family(n::HEARTBEAT_STORE_LAST_SYNC_TIMESTAMP_SECONDS);
         w.sample(&Labels::None, f64::from_bits(self.synced_at.load(Ordering::Relaxed)));
@@ -96,12 +111,7 @@ impl StoreMetrics {
 
     /// A commit became durable `took` after it was asked for.
     pub(super) fn durable(&self, took: Duration) {
-        let bucket = BUCKETS.partition_point(|(bound, _)| *bound < took);
-        if let Some(bucket) = self.buckets.get(bucket) {
-            bucket.fetch_add(1, Ordering::Relaxed);
-        }
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        self.sum.fetch_add(nanos, Ordering::Relaxed);
+        self.durations.observe(took);
     }
 
     pub(super) fn synced(&self, now: SystemTime) {
@@ -111,13 +121,25 @@ impl StoreMetrics {
 
     pub(super) fn failed(&self, op: Op) {
         if let Some(errors) = self.errors.get(op as usize) {
-            errors.fetch_add(1, Ordering::Relaxed);
+            errors.add();
         }
     }
 
     #[cfg(test)]
     pub(super) fn failures(&self, op: Op) -> u64 {
-        self.errors[op as usize].load(Ordering::Relaxed)
+        self.errors[op as usize].value() as u64
+    }
+
+    /// A tie to the others is there or not.
+    pub(super) fn set_lost(&self, tie: Tie, is_lost: bool) {
+        if let Some(lost) = self.lost.get(tie as usize) {
+            lost.store(is_lost, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether all ties are there; always, where there are none.
+    pub(super) fn is_tied(&self) -> bool {
+        !self.lost.iter().any(|lost| lost.load(Ordering::Relaxed))
     }
 
     pub(super) fn recovered(&self, records: usize) {

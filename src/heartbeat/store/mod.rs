@@ -211,6 +211,7 @@ pub struct Opened {
 #[derive(Debug, Clone)]
 pub struct Store {
     queue: Arc<Queue>,
+    backend: &'static str,
 }
 
 impl Store {
@@ -229,6 +230,16 @@ impl Store {
             Err(_) => metrics.failed(metrics::Op::Open),
         }
         opened
+    }
+
+    /// Which backend this is, as the label `backend` has it.
+    pub fn backend(&self) -> &'static str {
+        self.backend
+    }
+
+    /// Whether writes are taken, and with a shared store those of others seen and this receiver present.
+    pub fn is_connected(&self) -> bool {
+        self.queue.is_working() && self.queue.metrics().is_tied()
     }
 
     /// Puts writes into the queue, all or none of which happen. [`Commit::durable`] tells when they have.

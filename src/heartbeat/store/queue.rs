@@ -188,6 +188,15 @@ impl Queue {
         Ok(Commit { done: receiver })
     }
 
+    /// Whether writes are taken, unless too many wait.
+    pub(super) fn is_working(&self) -> bool {
+        self.state.broken().is_none() && !self.state.is_stalled()
+    }
+
+    pub(super) fn metrics(&self) -> &StoreMetrics {
+        &self.state.metrics
+    }
+
     pub(super) async fn bodies(&self, key: &str) -> Result<Vec<Box<[u8]>>, StoreError> {
         let (done, receiver) = oneshot::channel();
         self.jobs.send(Job::Bodies { key: key.into(), done }).map_err(|_| StoreError::Closed)?;
@@ -292,6 +301,7 @@ mod tests {
         drop(worker);
         Arc::get_mut(&mut queue.state).unwrap().started = late;
         assert_eq!(queue.commit(record("a/b", 1)).unwrap_err(), StoreError::Stalled);
+        assert!(!queue.is_working());
     }
 
     #[test]

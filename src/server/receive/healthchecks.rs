@@ -56,23 +56,42 @@ pub async fn answer(ask: &Ask<'_>, path: &str) -> Result<Reply, Refusal> {
         }
         event.run = Some(rid.to_ascii_lowercase());
     }
-    if event.signal == Signal::Fail {
-        event.text = String::from_utf8_lossy(&ask.body.bytes).into_owned();
-    }
-    // Without an end in sight, a pause lasts until the next sign of life.
-    let view = heartbeat.view(ask.received);
-    if !ask.ignores(&heartbeat)
-        && event.signal.ends_run()
-        && view.status.state == State::Paused
-        && view.record.pause.is_some_and(|pause| pause.until.is_none())
-    {
-        ask.service.registry.resume(&heartbeat).await?;
-    }
-    ask.take(&heartbeat, event, Some(ask.body.bytes.clone())).await?;
+    take(ask, &heartbeat, event, action).await?;
     let (status, text) = if is_new { (StatusCode::CREATED, "Created") } else { (StatusCode::OK, "OK") };
     let mut reply = with_limit(reply_of(status, TEXT_UTF8, text));
     reply.headers_mut().insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     Ok(reply)
+}
+
+/// What the definition says about pauses comes before what it says about methods, and that before its words.
+async fn take(
+    ask: &Ask<'_>,
+    heartbeat: &Arc<Heartbeat>,
+    mut event: Event,
+    action: Action,
+) -> Result<(), Refusal> {
+    let view = heartbeat.view(ask.received);
+    let is_paused =
+        view.status.state == State::Paused && view.record.pause.is_some_and(|pause| pause.until.is_none());
+    if is_paused && view.declared.definition.manual_resume {
+        ask.ignore(heartbeat, Rejected::Paused);
+        return Ok(());
+    }
+    if !ask.ignores(heartbeat) {
+        if action == Action::Signal(Signal::Success) && !ask.interpret(heartbeat, &mut event) {
+            ask.ignore(heartbeat, Rejected::Keyword);
+            return Ok(());
+        }
+        // Without an end in sight, a pause lasts until the next sign of life.
+        if is_paused && event.signal.ends_run() {
+            ask.service.registry.resume(heartbeat).await?;
+        }
+    }
+    if event.signal == Signal::Fail {
+        event.text = String::from_utf8_lossy(&ask.body.bytes).into_owned();
+    }
+    ask.take(heartbeat, event, Some(ask.body.bytes.clone())).await?;
+    Ok(())
 }
 
 async fn by_slug(ask: &Ask<'_>, ping_key: &str, slug: &str) -> Result<(Arc<Heartbeat>, bool), Refusal> {

@@ -209,6 +209,22 @@ impl Ask<'_> {
         heartbeat.declared().definition.post_only && self.request.method != Method::POST
     }
 
+    /// Lets the message say what its signal is, where the heartbeat has words for that. Whether it is a signal at all.
+    fn interpret(&self, heartbeat: &Heartbeat, event: &mut Event) -> bool {
+        let declared = heartbeat.declared();
+        let Some(keywords) = &declared.definition.keywords else { return true };
+        let signal = keywords.signal(&self.body.bytes);
+        event.signal = signal.unwrap_or(event.signal);
+        signal.is_some()
+    }
+
+    /// Leaves a signal alone that the heartbeat does not want.
+    fn ignore(&self, heartbeat: &Arc<Heartbeat>, why: Rejected) -> Receipt {
+        self.service.registry.receiver.rejected(why);
+        let status = heartbeat.view(self.received).status;
+        Receipt { accepted: Accepted::Ignored, status, before: status }
+    }
+
     /// Takes a signal; durable when this returns. One that the heartbeat ignores is answered like any other.
     async fn take(
         &self,
@@ -217,9 +233,7 @@ impl Ask<'_> {
         message: Option<Bytes>,
     ) -> Result<Receipt, Refusal> {
         if self.ignores(heartbeat) {
-            self.service.registry.receiver.rejected(Rejected::Method);
-            let status = heartbeat.view(self.received).status;
-            return Ok(Receipt { accepted: Accepted::Ignored, status, before: status });
+            return Ok(self.ignore(heartbeat, Rejected::Method));
         }
         let message = message.filter(|message| !message.is_empty());
         Ok(self.service.registry.accept(heartbeat, event, message).await?)

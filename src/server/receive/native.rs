@@ -6,6 +6,7 @@ use hyper::{Method, StatusCode};
 use super::report::{self, Report, Verb};
 use super::{Ask, REPORT_LIMIT, Refusal, Reply, is_json, with_limit};
 use crate::heartbeat::Signal;
+use crate::heartbeat::receiver::Rejected;
 use crate::server::api;
 
 /// How often the heartbeat should report, for clients that let the receiver say so.
@@ -35,7 +36,13 @@ pub async fn answer(ask: &Ask<'_>, path: &str) -> Result<Reply, Refusal> {
         }
         message = ask.body.bytes.clone();
     }
-    let receipt = ask.take(&heartbeat, event, Some(message)).await?;
+    let says_nothing =
+        verb.is_none() && !is_json && event.signal == Signal::Success && event.exit_code.is_none();
+    let receipt = if says_nothing && !ask.ignores(&heartbeat) && !ask.interpret(&heartbeat, &mut event) {
+        ask.ignore(&heartbeat, Rejected::Keyword)
+    } else {
+        ask.take(&heartbeat, event, Some(message)).await?
+    };
     let status = if is_new { StatusCode::CREATED } else { StatusCode::OK };
     let mut reply = with_limit(api::answer(status, &report::describe(&heartbeat, &receipt)));
     if let Some(period) = heartbeat.declared().definition.schedule.period() {

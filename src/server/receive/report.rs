@@ -164,9 +164,9 @@ impl SentAt {
     fn time(self) -> Result<Time, Refusal> {
         let time = match self {
             Self::Text(text) => DateTime::parse_from_rfc3339(&text).ok().map(|time| time.to_utc()),
-            // Out of range is not a number of milliseconds.
+            // Out of range is not a number of microseconds.
             Self::Seconds(seconds) if seconds.abs() < 1e11 => {
-                DateTime::from_timestamp_millis((seconds * 1000.0) as i64)
+                DateTime::from_timestamp_micros((seconds * 1e6) as i64)
             }
             Self::Seconds(_) => None,
         };

@@ -210,3 +210,38 @@ async fn h1_receivers_that_share_a_store_agree() {
     here.live(121).await;
     assert_eq!(here.state("a"), State::Late, "the signal at the other one counts");
 }
+
+#[tokio::test]
+async fn receivers_know_for_how_long_they_have_not_heard_of_each_other() {
+    let story = Story::new(Vec::new());
+    let receiver = |name: &str, is_present| Change::Receiver { name: name.into(), is_present };
+    let mark = |name: &str, mark: &[u8]| {
+        let value = Some(mark.into());
+        Change::Entry { kind: Kind::Mark, key: name.into(), value }
+    };
+    let lags = || -> Vec<String> {
+        let lines = story.metrics(Profile::Full).into_iter();
+        lines
+            .filter_map(|line| Some(line.strip_prefix("heartbeat_replica_lag_seconds")?.to_owned()))
+            .collect()
+    };
+    assert_eq!(lags(), [""; 0]);
+    story.hear(receiver("b", true)).await;
+    story.hear(receiver("host:9115", true)).await;
+    story.clock.pass(7);
+    story.hear(mark("host:9115", b"1")).await;
+    // Of a process that is gone; nobody has told that it came back.
+    story.hear(mark("old", b"1")).await;
+    story.clock.pass(2);
+    // The wall clock has no part in it.
+    story.clock.step(3600);
+    assert_eq!(lags(), [r#"{peer="b"} 9"#, r#"{peer="host:9115"} 2"#]);
+    // What is read once more says nothing new; nor that it is still there.
+    story.hear(mark("host:9115", b"1")).await;
+    story.hear(receiver("host:9115", true)).await;
+    story.hear(mark("b", b"1")).await;
+    story.hear(mark("b", b"2")).await;
+    assert_eq!(lags(), [r#"{peer="b"} 0"#, r#"{peer="host:9115"} 2"#]);
+    story.hear(receiver("b", false)).await;
+    assert_eq!(lags(), [r#"{peer="host:9115"} 2"#]);
+}

@@ -17,7 +17,7 @@ use crate::heartbeat::Signal;
 use crate::heartbeat::clock::Reading;
 use crate::heartbeat::metrics::{Profile, write_receiver, write_views};
 use crate::heartbeat::schedule::Schedule;
-use crate::heartbeat::store::{Entry, Recovered, StoreError};
+use crate::heartbeat::store::{Change, Entry, Recovered, StoreError};
 use crate::metrics::text::{Escaping, Syntax, Writer};
 
 /// A clock that stands still until told otherwise.
@@ -210,6 +210,14 @@ impl Story {
         self.send(name, Signal::Success).await.unwrap();
     }
 
+    /// The store tells what others did.
+    async fn hear(&self, change: Change) {
+        let (changes, receiver) = mpsc::channel(1);
+        changes.send(change).await.unwrap();
+        drop(changes);
+        self.registry.follow(receiver).await;
+    }
+
     /// Time passes second by second, with everything that is done each second.
     async fn live(&self, seconds: i64) {
         for _ in 0..seconds {
@@ -267,7 +275,10 @@ fn every(name: &str, period: i64, grace: i64) -> Definition {
         max_runtime: None,
         early: TimeDelta::zero(),
         alert_on_data: false,
+        stuck_after: None,
         post_only: false,
+        keywords: None,
+        manual_resume: false,
         values: Vec::new(),
         labels: BTreeMap::new(),
         tags: Vec::new(),

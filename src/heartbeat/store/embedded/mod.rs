@@ -62,7 +62,7 @@ pub(super) async fn open(
         .spawn(body)
         .map_err(|error| StoreError::Open { place, why: format!("no thread: {error}") })?;
     let recovered = outcome.await.map_err(|_| StoreError::Closed)??;
-    Ok(Opened { store: Store { queue: Arc::new(queue) }, recovered, changes: None })
+    Ok(Opened { store: Store { queue: Arc::new(queue), backend: "embedded" }, recovered, changes: None })
 }
 
 /// Opens the file, creates it, or replaces it by what is intact of it.

@@ -198,18 +198,21 @@ async fn a_file_that_was_removed_is_written_anew_and_one_that_was_replaced_is_no
     write(&store, set("a/1")).await.unwrap();
     fs::remove_file(&settings.path).unwrap();
     write(&store, set("a/2")).await.unwrap();
+    assert_eq!((store.backend(), store.is_connected()), ("embedded", true));
     let image = fs::read(&settings.path).unwrap();
     fs::rename(&settings.path, dir.path().join("aside")).unwrap();
     fs::write(&settings.path, &image).unwrap();
     let refused = StoreError::Broken("I/O error: another file has taken its place".into());
     assert_eq!(write(&store, set("a/3")).await, Err(refused.clone()));
     assert_eq!(store.commit(set("a/4")).unwrap_err(), refused);
+    assert!(!store.is_connected());
     fs::rename(dir.path().join("aside"), &settings.path).unwrap();
     let deadline = Instant::now() + PATIENCE;
     while write(&store, set("a/5")).await.is_err() {
         assert!(Instant::now() < deadline);
         tokio::time::sleep(REFUSE).await;
     }
+    assert!(store.is_connected());
     store.close(PATIENCE).await;
     let (_store, recovered, _) = start(&settings).await;
     let keys: Vec<_> = recovered.records.iter().map(|(key, _)| &**key).collect();

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::super::metrics::Op;
+use super::super::metrics::{Op, Tie};
 use super::Shared;
 use super::client::{Client, Failure};
 use super::keys::{Key, encode};
@@ -26,6 +26,7 @@ pub(super) async fn run(
     let mut was_lost = false;
     let left = loop {
         let kept = keep(&mut client, &shared, &mut lease, seconds).await;
+        shared.metrics.set_lost(Tie::Lease, kept.is_err());
         match kept {
             Ok(()) if was_lost => {
                 info!(endpoint = client.endpoint(), "This receiver is visible to others again");

@@ -115,5 +115,9 @@ pub(super) async fn open(settings: EtcdSettings, metrics: Arc<StoreMetrics>) -> 
     tasks.spawn(lease::run(client.clone(), Arc::clone(&shared), stopped));
     // Ends with the queue, and then ends the others.
     tokio::spawn(commit::Committer::new(client, shared, worker, tasks, stop_lease).run());
-    Ok(Opened { store: Store { queue: Arc::new(queue) }, recovered, changes: Some(receiver) })
+    Ok(Opened {
+        store: Store { queue: Arc::new(queue), backend: "etcd" },
+        recovered,
+        changes: Some(receiver),
+    })
 }

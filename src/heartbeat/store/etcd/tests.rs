@@ -141,7 +141,7 @@ async fn committer(member: &Member) -> (Store, tokio::task::JoinHandle<()>) {
     let shared = Arc::new(super::Shared { keys, settings, metrics, removing: Mutex::default() });
     let (stop, _) = tokio::sync::oneshot::channel();
     let committer = commit::Committer::new(client, shared, worker, JoinSet::new(), stop);
-    (Store { queue: Arc::new(queue) }, tokio::spawn(committer.run()))
+    (Store { queue: Arc::new(queue), backend: "etcd" }, tokio::spawn(committer.run()))
 }
 
 #[tokio::test]

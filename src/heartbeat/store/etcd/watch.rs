@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::super::Change;
-use super::super::metrics::Op;
+use super::super::metrics::{Op, Tie};
 use super::Shared;
 use super::client::{Client, Failure, Messages};
 use super::commit::value_of;
@@ -121,6 +121,7 @@ pub(super) async fn run(client: Client, shared: Arc<Shared>, listed: Listed, cha
             Err(End::Forgotten) => {}
             Err(End::Broken(why)) => {
                 watch.shared.metrics.failed(Op::Watch);
+                watch.shared.metrics.set_lost(Tie::Watch, true);
                 if !is_down {
                     warn!(err = why, "Changes by other receivers are not seen; trying again");
                 }
@@ -173,6 +174,7 @@ impl Watch {
             if revision < self.revision {
                 return Err(End::Forgotten);
             }
+            self.shared.metrics.set_lost(Tie::Watch, false);
             if std::mem::take(is_down) {
                 info!(endpoint = messages.endpoint, "Changes by other receivers are seen again");
             }
