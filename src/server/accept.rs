@@ -52,7 +52,7 @@ pub async fn accept(
         if server.web.as_ref().is_some_and(|web| web.has_tls()) {
             while handshakes.try_join_next().is_some() {}
             handshakes.spawn(secure(server, Arc::clone(&doors), stream, place, watcher));
-        } else if server.heartbeats.is_some() {
+        } else if server.heartbeats.is_there() {
             while handshakes.try_join_next().is_some() {}
             handshakes.spawn(recognize(server, stream, place, watcher));
         } else {
