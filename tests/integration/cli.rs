@@ -86,6 +86,11 @@ fn a_check_loads_and_nothing_else() {
     assert_eq!(code, Some(1));
     assert!(stderr.lines().any(|line| line.starts_with("bad.yml:2:")), "{stderr}");
     assert!(stderr.contains("level=ERROR"), "{stderr}");
+    dir.write("users.yml", "heartbeats:\n  users: {root: hunter2}\n");
+    let (code, _, stderr) = result(&dir, &["--config.file=users.yml", "--config.check"]);
+    assert_eq!(code, Some(1));
+    let why = "users.yml:2:17: heartbeats.users.root is too short to be a bcrypt hash";
+    assert!(stderr.lines().any(|line| line == why) && !stderr.contains("hunter2"), "{stderr}");
     let (code, _, stderr) = result(&dir, &["--config.file=none.yml", "--config.check"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("none.yml: No such file or directory (os error 2)\n"), "{stderr}");
