@@ -7,6 +7,7 @@ pub mod clock;
 pub mod current;
 pub mod definition;
 pub mod event;
+pub mod hidden;
 pub mod histogram;
 pub mod key;
 pub mod manage;
