@@ -315,24 +315,22 @@ impl Provision {
             let message = format!("{} must be 1 to 100000, got {}", ctx.key("limit"), self.limit);
             ctx.error(written.position_of("limit"), message);
         }
-        let template = &self.template;
-        let names = [
-            ("id", !template.id.is_empty()),
-            ("uuid", !template.uuid.is_empty()),
-            ("token", !template.token.is_empty()),
-        ];
-        for (key, _) in names.iter().filter(|(_, used)| *used) {
-            ctx.error_here(
-                written.position_of("template"),
-                format!("cannot have {key}, which is of one heartbeat"),
-            );
-        }
-        if let Some(template) = written.get("template").and_then(|node| node.mapping(&mut Vec::new())) {
-            let template_of_any = self.template.clone();
-            ctx.within(Segment::Key("template"), |ctx| Declared::new("any", template_of_any, &template, ctx));
-        } else {
+        let Some(template) = written.get("template").and_then(|node| node.mapping(&mut Vec::new())) else {
             ctx.error_here(written.position(), "needs a template");
-        }
+            return;
+        };
+        let names = [
+            ("id", !self.template.id.is_empty()),
+            ("uuid", !self.template.uuid.is_empty()),
+            ("token", !self.template.token.is_empty()),
+        ];
+        ctx.within(Segment::Key("template"), |ctx| {
+            for (key, _) in names.iter().filter(|(_, used)| *used) {
+                let why = format!("cannot have {key}, which is of one heartbeat");
+                ctx.error_here(template.position_of(key), why);
+            }
+            Declared::new("any", self.template.clone(), &template, ctx);
+        });
     }
 
     /// Whether a heartbeat of this name may make itself known.
