@@ -150,12 +150,12 @@ async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let doors = Arc::new(Doors::default());
     let notifier = Arc::new(Notifier::from_env());
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut listeners) = (JoinSet::new(), JoinSet::new());
     for socket in sockets {
         let listener = Listener::new(socket)?;
         info!(address = %listener.address(), "Listening on");
         let (server, doors, graceful) = (Arc::clone(&server), Arc::clone(&doors), Arc::clone(&graceful));
-        tasks.spawn(accept(listener, server, doors, graceful));
+        listeners.spawn(accept(listener, server, doors, graceful));
     }
     if let Some(interval) = notifier.alive_interval() {
         tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
@@ -180,7 +180,9 @@ async fn serve(
     let name = stop.received().await;
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
+    doors.close();
     tasks.shutdown().await;
+    while listeners.join_next().await.is_some() {}
     server.calls.end();
     if let Some(graceful) = Arc::into_inner(graceful) {
         tokio::select! {
