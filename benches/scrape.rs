@@ -10,6 +10,7 @@ use std::time::Duration;
 use criterion::{Criterion, criterion_group, criterion_main};
 use heartbeat_exporter::cli::ProbeOutcomes;
 use heartbeat_exporter::config::reload::{Live, Source};
+use heartbeat_exporter::heartbeat::Current;
 use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
@@ -56,10 +57,11 @@ fn server() -> Server {
     let own = Arc::new(Own::default());
     let live = Live::load(Source::File(file.clone()), true, Arc::clone(&own)).expect("a valid configuration");
     fs::remove_file(file).expect("just written");
+    let net = Arc::new(Net::new());
     Server {
         live: Arc::new(live),
-        net: Arc::new(Net::new()),
-        heartbeats: None,
+        heartbeats: Arc::new(Current::new(String::new(), Arc::clone(&net))),
+        net,
         heartbeat_users: HeartbeatUsers::default(),
         calls: Calls::default(),
         history: History::new(100),

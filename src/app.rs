@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 
 use crate::cli::{DEFAULT_CONFIG_FILE, Flags};
 use crate::config::reload::{Live, Source};
-use crate::heartbeat::service::{self, Service};
+use crate::heartbeat::Current;
 use crate::logging;
 use crate::metrics::own::{self, Own};
 use crate::net::Net;
@@ -129,15 +129,12 @@ async fn serve(
     Signals { mut hangup, mut stop }: Signals,
 ) -> std::io::Result<()> {
     let net = Arc::new(Net::new());
-    let opened_with = live.snapshot();
-    let heartbeats = match &opened_with.heartbeats {
-        Some(section) => Some(Service::open(section, hostname()).await.map_err(io::Error::other)?),
-        None => None,
-    };
+    let heartbeats = Arc::new(Current::new(hostname(), Arc::clone(&net)));
+    heartbeats.start(&live).await.map_err(io::Error::other)?;
     let server = Arc::new(Server {
         live: Arc::clone(&live),
-        net: Arc::clone(&net),
-        heartbeats: heartbeats.as_ref().map(|(service, _)| Arc::clone(service)),
+        net,
+        heartbeats: Arc::clone(&heartbeats),
         heartbeat_users: HeartbeatUsers::default(),
         calls: Calls::default(),
         history: History::new(flags.history_limit),
@@ -153,21 +150,16 @@ async fn serve(
     let graceful = Arc::new(GracefulShutdown::new());
     let doors = Arc::new(Doors::default());
     let notifier = Arc::new(Notifier::from_env());
-    let mut tasks = JoinSet::new();
+    let (mut tasks, mut listeners) = (JoinSet::new(), JoinSet::new());
     for socket in sockets {
         let listener = Listener::new(socket)?;
         info!(address = %listener.address(), "Listening on");
         let (server, doors, graceful) = (Arc::clone(&server), Arc::clone(&doors), Arc::clone(&graceful));
-        tasks.spawn(accept(listener, server, doors, graceful));
+        listeners.spawn(accept(listener, server, doors, graceful));
     }
     if let Some(interval) = notifier.alive_interval() {
         tasks.spawn(tell_alive(Arc::clone(&notifier), interval));
     }
-    let watched = heartbeats.as_ref().map(|(service, _)| Arc::clone(service));
-    match heartbeats {
-        Some((service, inputs)) => tasks.spawn(service.run(inputs, opened_with, Arc::clone(&live), net)),
-        None => tasks.spawn(service::wait_for_section(opened_with, Arc::clone(&live))),
-    };
     tasks.spawn(watch_delay(own));
     match (flags.auto_reload, flags.refresh) {
         (Some(interval), _) => drop(tasks.spawn(reload_now_and_then(Arc::clone(&live), interval))),
@@ -188,7 +180,9 @@ async fn serve(
     let name = stop.received().await;
     notifier.stopping();
     info!(signal = name, "Stopping; running probes may finish");
+    doors.close();
     tasks.shutdown().await;
+    while listeners.join_next().await.is_some() {}
     server.calls.end();
     if let Some(graceful) = Arc::into_inner(graceful) {
         tokio::select! {
@@ -197,9 +191,7 @@ async fn serve(
             name = stop.received() => info!(signal = name, "Stopping at once"),
         }
     }
-    if let Some(service) = watched {
-        service.close().await;
-    }
+    heartbeats.close().await;
     Ok(())
 }
 

@@ -111,6 +111,15 @@ impl Mask {
         self.by_path.get(path).map(AsRef::as_ref)
     }
 
+    /// What the file has below a path, by the rest of it.
+    pub fn below(&self, path: &[&str]) -> impl Iterator<Item = (&str, &str)> {
+        let mut prefix = String::new();
+        path.iter().for_each(|key| push_key(&mut prefix, key));
+        prefix.push_str(SEPARATOR);
+        let all = self.by_path.range(prefix.clone()..);
+        all.map_while(move |(path, text)| Some((path.strip_prefix(&prefix)?, text.as_ref())))
+    }
+
     /// What the file has where a scalar stands for this text.
     pub fn written_for(&self, text: &str) -> Option<&str> {
         self.by_text.get(text).map(AsRef::as_ref)
@@ -171,9 +180,12 @@ impl Needle {
     }
 }
 
+/// Begins each part of a path; no scalar of YAML has it.
+pub const SEPARATOR: &str = "\0";
+
 /// Adds a key to a path.
 pub fn push_key(path: &mut String, key: &str) {
-    path.push('\0');
+    path.push_str(SEPARATOR);
     path.push_str(key);
 }
 

@@ -20,6 +20,7 @@ pub mod header;
 pub mod map;
 pub mod mask;
 pub mod module;
+pub mod password;
 pub mod placeholder;
 pub mod problem;
 pub mod proxy_url;

@@ -5,7 +5,8 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use tokio::sync::Notify;
@@ -74,6 +75,31 @@ pub struct Attempt {
     pub succeeded_at: SystemTime,
 }
 
+/// What runs because of the section `heartbeats`, and has to be ready before a new one is in force.
+pub trait Dependent: Send + Sync + fmt::Debug {
+    /// Prepares for a configuration with this section, or without.
+    ///
+    /// # Errors
+    /// A sentence; everything stays as it is, and the configuration that was to come is refused.
+    fn prepare(
+        self: Arc<Self>,
+        live: Arc<Live>,
+        next: Option<Arc<Heartbeats>>,
+    ) -> Pin<Box<dyn Future<Output = Result<Switch, String>> + Send>>;
+}
+
+/// Changes over to what was prepared. Dropped before it is polled, it leaves everything as it is.
+pub type Switch = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Why the configuration is loaded again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Somebody wants it.
+    Request,
+    /// A file that the text in force names may have changed.
+    Values,
+}
+
 /// The configuration in force, and how to replace it.
 #[derive(Debug)]
 pub struct Live {
@@ -81,11 +107,13 @@ pub struct Live {
     strict: bool,
     own: Arc<Own>,
     current: RwLock<Arc<Snapshot>>,
-    /// The text of the last successful load; its lock makes loads take turns.
+    /// The text of the last successful load.
     text: Mutex<Text>,
     attempt: Mutex<Attempt>,
     /// Why the values of placeholders cannot be read again, if they cannot.
     stale: Mutex<Option<LoadError>>,
+    dependent: OnceLock<Arc<dyn Dependent>>,
+    /// Makes loads take turns.
     queue: tokio::sync::Mutex<()>,
     triggered: Notify,
 }
@@ -103,7 +131,8 @@ impl Live {
     /// All problems of the file; nothing is logged.
     pub fn load(source: Source, strict: bool, own: Arc<Own>) -> Result<Self, LoadError> {
         let text = source.read(true)?;
-        let snapshot = compile(source.name(text.is_built_in), &text.text, strict, &own)?;
+        let mut snapshot = compile(source.name(text.is_built_in), &text.text, strict)?;
+        snapshot.count_in(&own);
         let now = SystemTime::now();
         own.config.succeeded(now, snapshot.warnings.len());
         Ok(Self {
@@ -114,9 +143,15 @@ impl Live {
             text: Mutex::new(text),
             attempt: Mutex::new(Attempt { at: now, result: Ok(()), succeeded_at: now }),
             stale: Mutex::default(),
+            dependent: OnceLock::new(),
             queue: tokio::sync::Mutex::default(),
             triggered: Notify::new(),
         })
+    }
+
+    /// From now on no configuration is in force that `dependent` is not ready for. Only the first one counts.
+    pub fn set_dependent(&self, dependent: Arc<dyn Dependent>) {
+        let _ = self.dependent.set(dependent);
     }
 
     /// The configuration in force now.
@@ -148,7 +183,7 @@ impl Live {
     /// # Errors
     /// All problems of the file, which are logged already; the old configuration stays in force.
     pub async fn reload(self: &Arc<Self>) -> Result<(), LoadError> {
-        let result = self.in_turn(Self::reload_now).await;
+        let result = self.in_turn(Cause::Request).await;
         self.triggered.notify_waiters();
         result
     }
@@ -161,19 +196,98 @@ impl Live {
         if !self.snapshot().values.has_files() {
             return Ok(());
         }
-        self.in_turn(Self::refresh_now).await
+        self.in_turn(Cause::Values).await
     }
 
-    async fn in_turn(self: &Arc<Self>, load: fn(&Self) -> Result<(), LoadError>) -> Result<(), LoadError> {
-        let _turn = self.queue.lock().await;
+    async fn in_turn(self: &Arc<Self>, cause: Cause) -> Result<(), LoadError> {
         let live = Arc::clone(self);
-        // A large configuration takes a while, and running probes must not notice.
-        let result = tokio::task::spawn_blocking(move || load(&live)).await;
-        result.unwrap_or_else(|_| {
-            let error = LoadError(vec!["loading the configuration came to a sudden end".to_owned()]);
+        // A client that goes away must not leave half a reload.
+        let task = tokio::spawn(async move {
+            let _turn = live.queue.lock().await;
+            live.load_again(cause).await
+        });
+        task.await.unwrap_or_else(|_| {
+            let error = LoadError::sudden_end();
             self.failed(&error);
             Err(error)
         })
+    }
+
+    async fn load_again(self: &Arc<Self>, cause: Cause) -> Result<(), LoadError> {
+        let live = Arc::clone(self);
+        // A large configuration takes a while, and running probes must not notice.
+        let read = tokio::task::spawn_blocking(move || live.read_again(cause));
+        let result = match read.await.unwrap_or_else(|_| Err(LoadError::sudden_end())) {
+            Ok(Some((text, snapshot))) => self.change_over(text, snapshot).await.map(|()| true),
+            Ok(None) => Ok(false),
+            Err(problems) => Err(problems),
+        };
+        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = stale.take();
+        let (name, loaded) = match cause {
+            Cause::Request => ("Error reloading config", "Reloaded config file"),
+            Cause::Values => (
+                "Error reloading config with changed values of its placeholders",
+                "Reloaded config file with changed values of its placeholders",
+            ),
+        };
+        match result {
+            Ok(true) => {
+                info!("{loaded}");
+                self.log_warnings();
+                Ok(())
+            }
+            Ok(false) => {
+                if cause == Cause::Request || before.is_some() {
+                    debug!("Configuration is unchanged");
+                    self.succeeded(self.snapshot().warnings.len());
+                }
+                Ok(())
+            }
+            Err(problems) => {
+                self.failed(&problems);
+                if cause == Cause::Request || before.as_ref() != Some(&problems) {
+                    problems.log(name);
+                }
+                *stale = Some(problems.clone()).filter(|_| cause == Cause::Values);
+                Err(problems)
+            }
+        }
+    }
+
+    /// What is to be in force from now on; `None` if it is already.
+    fn read_again(&self, cause: Cause) -> Result<Option<(Text, Snapshot)>, LoadError> {
+        let last = self.text.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let text = match cause {
+            Cause::Request => self.source.read(last.is_built_in)?,
+            Cause::Values => last.clone(),
+        };
+        if text == last && self.snapshot().values.are_current() {
+            return Ok(None);
+        }
+        let snapshot = compile(self.source.name(text.is_built_in), &text.text, self.strict)?;
+        Ok(Some((text, snapshot)))
+    }
+
+    async fn change_over(self: &Arc<Self>, text: Text, mut snapshot: Snapshot) -> Result<(), LoadError> {
+        let switch = match self.dependent.get() {
+            None => None,
+            Some(dependent) => {
+                let next = snapshot.heartbeats.clone();
+                let prepared = Arc::clone(dependent).prepare(Arc::clone(self), next).await;
+                let name = || self.source.name(text.is_built_in);
+                Some(prepared.map_err(|why| LoadError(vec![format!("{}: heartbeats: {why}", name())]))?)
+            }
+        };
+        snapshot.count_in(&self.own);
+        let warnings = snapshot.warnings.len();
+        *self.text.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
+        if let Some(switch) = switch {
+            switch.await;
+        }
+        self.succeeded(warnings);
+        Ok(())
     }
 
     /// Returns after the next reload, whoever asked for it.
@@ -197,72 +311,6 @@ impl Live {
         differences(&text.text).iter().map(|difference| format!("{name}:{difference}")).collect()
     }
 
-    fn reload_now(&self) -> Result<(), LoadError> {
-        let mut last = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let loaded = self.source.read(last.is_built_in).and_then(|text| {
-            if text == *last && self.snapshot().values.are_current() {
-                return Ok(None);
-            }
-            let snapshot = compile(self.source.name(text.is_built_in), &text.text, self.strict, &self.own)?;
-            Ok(Some((text, snapshot)))
-        });
-        *self.stale.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        match loaded {
-            Ok(None) => {
-                debug!("Configuration is unchanged");
-                let warnings = self.snapshot().warnings.len();
-                self.succeeded(warnings);
-            }
-            Ok(Some((text, snapshot))) => {
-                *last = text;
-                self.replace(snapshot);
-                info!("Reloaded config file");
-                self.log_warnings();
-            }
-            Err(problems) => {
-                self.failed(&problems);
-                problems.log("Error reloading config");
-                return Err(problems);
-            }
-        }
-        Ok(())
-    }
-
-    fn refresh_now(&self) -> Result<(), LoadError> {
-        let text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut stale = self.stale.lock().unwrap_or_else(PoisonError::into_inner);
-        let (snapshot, name) = (self.snapshot(), self.source.name(text.is_built_in));
-        if snapshot.values.are_current() {
-            if stale.take().is_some() {
-                self.succeeded(snapshot.warnings.len());
-            }
-            return Ok(());
-        }
-        match compile(name, &text.text, self.strict, &self.own) {
-            Ok(snapshot) => {
-                *stale = None;
-                self.replace(snapshot);
-                info!("Reloaded config file with changed values of its placeholders");
-                self.log_warnings();
-                Ok(())
-            }
-            Err(problems) => {
-                self.failed(&problems);
-                if stale.as_ref() != Some(&problems) {
-                    problems.log("Error reloading config with changed values of its placeholders");
-                    *stale = Some(problems.clone());
-                }
-                Err(problems)
-            }
-        }
-    }
-
-    fn replace(&self, snapshot: Snapshot) {
-        let warnings = snapshot.warnings.len();
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(snapshot);
-        self.succeeded(warnings);
-    }
-
     fn succeeded(&self, warnings: usize) {
         let now = SystemTime::now();
         self.own.config.succeeded(now, warnings);
@@ -278,6 +326,10 @@ impl Live {
 }
 
 impl LoadError {
+    fn sudden_end() -> Self {
+        Self(vec!["loading the configuration came to a sudden end".to_owned()])
+    }
+
     /// Writes each problem as a line of its own to stderr, and one log line.
     pub fn log(&self, message: &'static str) {
         logging::write(self.0.iter().map(|line| format!("{line}\n")).collect());
@@ -329,7 +381,19 @@ fn read(path: &Path) -> io::Result<String> {
 /// Ten thousand modules of a hundred lines each.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
-fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot, LoadError> {
+impl Snapshot {
+    /// Counts the probes of these modules and of no others from now on.
+    fn count_in(&mut self, own: &Own) {
+        // Both are sorted by name.
+        let counters = own.keep_modules(self.modules.keys().map(String::as_str));
+        let counters: Vec<_> = counters.into_values().collect();
+        for (loaded, counters) in self.modules.values_mut().zip(counters) {
+            loaded.counters = counters;
+        }
+    }
+}
+
+fn compile(name: String, text: &str, strict: bool) -> Result<Snapshot, LoadError> {
     let mut file = super::load(text, &LoadOptions { strict })
         .map_err(|problems| LoadError(problems.report(&name).lines().map(str::to_owned).collect()))?;
     let yaml = file.to_yaml();
@@ -347,11 +411,8 @@ fn compile(name: String, text: &str, strict: bool, own: &Own) -> Result<Snapshot
         return Err(LoadError(broken));
     }
     warnings.append(&mut broken);
-    let mut counters = own.keep_modules(modules.keys().map(String::as_str));
-    let modules = modules.iter().map(|(name, module)| {
-        let counters = counters.remove(name.as_str()).unwrap_or_default();
-        (name.clone(), Loaded { module: Arc::clone(module), counters })
-    });
+    let modules =
+        modules.into_iter().map(|(name, module)| (name, Loaded { module, counters: Arc::default() }));
     Ok(Snapshot { modules: modules.collect(), heartbeats, yaml, warnings, values })
 }
 

@@ -43,11 +43,6 @@ impl Histogram {
         })
     }
 
-    /// Whether nothing was observed.
-    pub fn is_empty(&self) -> bool {
-        self.counts.is_empty()
-    }
-
     /// Of all observations, in seconds.
     pub fn sum(&self) -> f64 {
         self.sum

@@ -45,6 +45,11 @@ pub fn change(old: &Declared, object: Object, how: Change) -> Result<Declared, S
     let (names_id, names_uuid, names_token) = (named("id"), named("uuid"), named("token"));
     let mut whole = object;
     if how == Change::Merge {
+        if old.hidden.is_some() {
+            return Err(
+                "values of this definition come from placeholders: replace all of it, with PUT".to_owned()
+            );
+        }
         let mut merged = describe(old);
         merge(&mut merged, whole);
         whole = merged;
@@ -99,7 +104,7 @@ fn read(key: Key, object: &Object) -> Result<Declared, String> {
     Ok(Declared::written(definition, &service.addresses()))
 }
 
-/// The definition with the keys of the configuration; without tokens and UUIDs.
+/// The definition with the keys of the configuration, as the file has it; without tokens and UUIDs.
 pub fn describe(declared: &Declared) -> Object {
     let definition = &declared.definition;
     let mut out = Object::new();
@@ -178,6 +183,9 @@ pub fn describe(declared: &Declared) -> Object {
     }
     if let Some(probe) = &definition.on_miss {
         add("on_miss", json!({ "module": probe.module, "target": probe.target, "attempts": probe.attempts }));
+    }
+    if let Some(hidden) = &declared.hidden {
+        hidden.cover(&mut out);
     }
     out
 }

@@ -10,7 +10,7 @@ use super::event::Signal;
 use super::histogram::{Bounds, Histogram, LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
 use super::receiver::{Api, CODE_LABELS, Receiver, Rejected};
 use super::record::{Counts, State};
-use super::registry::{Registry, View};
+use super::registry::{Declared, Registry, View};
 use super::schedule::{Schedule, Time};
 use super::shift::Shift;
 use crate::metrics::Metric;
@@ -124,7 +124,9 @@ fn write_full(w: &mut Writer<'_>, rows: &[Row<'_>]) {
         // A silence that has just become a failure is not in the record yet.
         let is_told = row.view.status.state != State::Down;
         for (key, value) in row.view.record.values.iter().filter(|_| is_told) {
-            sample(&[("key", key)], *value);
+            if let Some(key) = row.view.declared.value_name(key) {
+                sample(&[("key", key)], *value);
+            }
         }
     });
     gauge(w, rows, n::HEARTBEAT_PHI, |row| row.view.status.phi);
@@ -197,7 +199,7 @@ fn write_info(w: &mut Writer<'_>, rows: &[Row<'_>]) {
     }
     for row in rows {
         let definition = definition(row);
-        let (schedule, zone) = schedule(&definition.schedule);
+        let (schedule, zone) = schedule(&row.view.declared);
         labels.push(("namespace".into(), definition.key.namespace().to_owned()));
         labels.push(("heartbeat".into(), definition.key.name().to_owned()));
         labels.push(("kind".into(), definition.schedule.kind().to_owned()));
@@ -217,14 +219,20 @@ fn tag_label(tag: &str) -> String {
     format!("tag_{}", tag.chars().map(word).collect::<String>())
 }
 
-/// The schedule as text, and its zone.
-pub fn schedule(schedule: &Schedule) -> (String, &'static str) {
-    match schedule {
-        Schedule::Every(period) => (format!("{}s", period.as_seconds_f64()), ""),
-        Schedule::Cron(cron) => (cron.as_str().to_owned(), cron.zone().name()),
-        Schedule::Calendar(calendar) => (calendar.as_str().to_owned(), calendar.zone().name()),
-        Schedule::Window(window) => (window.to_string(), window.zone().name()),
-    }
+/// The schedule as text, and its zone; what came from placeholders as the file has it.
+pub fn schedule(declared: &Declared) -> (String, &str) {
+    let shown = |key, text: &str| declared.hidden(&[key]).unwrap_or(text).to_owned();
+    let (text, zone) = match &declared.definition.schedule {
+        Schedule::Every(period) => return (format!("{}s", period.as_seconds_f64()), ""),
+        Schedule::Cron(cron) => (shown("cron", cron.as_str()), cron.zone()),
+        Schedule::Calendar(calendar) => (shown("calendar", calendar.as_str()), calendar.zone()),
+        Schedule::Window(window) if declared.hidden(&["at"]).or(declared.hidden(&["until"])).is_some() => {
+            let [at, until] = window.written();
+            (format!("{}-{}", shown("at", &at), shown("until", &until)), window.zone())
+        }
+        Schedule::Window(window) => (window.to_string(), window.zone()),
+    };
+    (text, declared.hidden(&["tz"]).unwrap_or(zone.name()))
 }
 
 impl<'v> Row<'v> {

@@ -4,9 +4,11 @@
 //! [`state`] what both mean at a moment. Everything with a clock, a socket or a file stands around them.
 
 pub mod clock;
+pub mod current;
 pub mod definition;
 pub mod event;
 pub mod few;
+pub mod hidden;
 pub mod histogram;
 pub mod key;
 pub mod keywords;
@@ -24,6 +26,7 @@ pub mod shift;
 pub mod state;
 pub mod store;
 
+pub use current::Current;
 pub use definition::Definition;
 pub use event::{Event, Signal};
 pub use key::Key;

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::definition::OnMiss;
-use super::registry::{Miss, Registry};
+use super::registry::{Declared, Miss, Registry};
 use crate::config::reload::Live;
 use crate::logging::Level;
 use crate::net::Net;
@@ -36,7 +36,7 @@ pub async fn follow(
             let declared = miss.heartbeat.declared();
             let result = match &declared.definition.on_miss {
                 // In a long queue, many have recovered before it is their turn.
-                Some(on_miss) if miss.is_open() => probe(on_miss, &live, &net).await,
+                Some(on_miss) if miss.is_open() => probe(on_miss, &declared, &live, &net).await,
                 _ => None,
             };
             info!(heartbeat = %miss.heartbeat.key(), success = result, "Probed after a miss");
@@ -47,12 +47,13 @@ pub async fn follow(
 }
 
 /// `None` when there is no such module.
-async fn probe(on_miss: &OnMiss, live: &Live, net: &Net) -> Option<bool> {
+async fn probe(on_miss: &OnMiss, declared: &Declared, live: &Live, net: &Net) -> Option<bool> {
     for _ in 0..on_miss.attempts {
         // Each attempt with what is configured by then.
         let snapshot = live.snapshot();
         let Some(loaded) = snapshot.modules.get(&on_miss.module) else {
-            warn!(module = on_miss.module, "There is no such module to probe with after a miss");
+            let module = declared.hidden(&["on_miss", "module"]).unwrap_or(&on_miss.module);
+            warn!(module, "There is no such module to probe with after a miss");
             return None;
         };
         let request = runner::Request {

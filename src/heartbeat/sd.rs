@@ -104,7 +104,10 @@ fn target(view: &View) -> Value {
 pub fn describe(view: &View) -> Value {
     let definition = &view.declared.definition;
     let (record, status) = (&view.record, &view.status);
-    let (schedule, zone) = schedule(&definition.schedule);
+    let (schedule, zone) = schedule(&view.declared);
+    let shown =
+        |(name, value): (&String, &f64)| Some((view.declared.value_name(name)?.to_owned(), (*value).into()));
+    let values: Map<String, Value> = record.values.iter().filter_map(shown).collect();
     let last: Map<String, Value> = record
         .last
         .iter()
@@ -134,7 +137,7 @@ pub fn describe(view: &View) -> Value {
         "last_timestamp_seconds": last,
         "last_exit_code": record.exit_code,
         "last_run_duration_seconds": record.run_seconds,
-        "values": record.values,
+        "values": values,
         "text": record.text,
         "episode": record.episode.map(|episode| json!({
             "id": episode.id,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::clock::SystemClock;
 use super::registry::{Miss, Registry, Settings};
@@ -13,7 +13,7 @@ use super::store::{
     Change, EmbeddedSettings, Endpoint, EtcdSettings, Opened, Store, StoreError, StoreMetrics,
 };
 use super::{manage, on_miss, store};
-use crate::config::reload::{Live, Snapshot};
+use crate::config::reload::Live;
 use crate::config::section::Defaulted;
 use crate::config::sections::heartbeats as section;
 use crate::net::Net;
@@ -32,6 +32,7 @@ pub struct Service {
     pub scrapes: Semaphore,
     /// Where the store is.
     opened: Defaulted<section::Store>,
+    is_over: watch::Sender<bool>,
 }
 
 /// What is still to be given to [`Service::run`].
@@ -55,46 +56,70 @@ impl Service {
         let store_metrics = Arc::new(StoreMetrics::default());
         let settings = store_settings(section, &receiver)?;
         let Opened { store, recovered, changes } = Store::open(settings, Arc::clone(&store_metrics)).await?;
-        let (registry, misses) = Registry::open(
-            Settings::new(section, receiver),
-            manage::parse,
-            Arc::new(store.clone()),
-            recovered,
-            Arc::new(SystemClock),
-        );
+        let (settings, keep) = (Settings::new(section, receiver), Arc::new(store.clone()));
+        // A hundred thousand heartbeats take a while, and running probes must not notice.
+        let open = tokio::task::spawn_blocking(move || {
+            let opened = Registry::open(settings, manage::parse, keep, recovered, Arc::new(SystemClock));
+            give_back_memory();
+            opened
+        });
+        let (registry, misses) = open.await.map_err(|_| StoreError::Closed)?;
         info!(heartbeats = registry.len(), "Heartbeats are watched");
-        give_back_memory();
         let registry = Arc::new(registry);
         let opened = section.store.clone();
-        let service = Self { registry, store, store_metrics, scrapes: Semaphore::new(1), opened };
+        let (scrapes, is_over) = (Semaphore::new(1), watch::Sender::new(false));
+        let service = Self { registry, store, store_metrics, scrapes, opened, is_over };
         Ok((Arc::new(service), Inputs { misses, changes }))
     }
 
-    /// Watches until the future is dropped; `opened_with` is the configuration this was opened with.
-    pub async fn run(
-        self: Arc<Self>,
-        inputs: Inputs,
-        opened_with: Arc<Snapshot>,
-        live: Arc<Live>,
-        net: Arc<Net>,
-    ) {
+    /// Watches until the future is dropped.
+    pub async fn run(self: Arc<Self>, inputs: Inputs, live: Arc<Live>, net: Arc<Net>) {
         let mut tasks = JoinSet::new();
         let registry = || Arc::clone(&self.registry);
         let watched = registry();
         tasks.spawn(async move { watched.watch().await });
         let kept = registry();
         tasks.spawn(async move { kept.keep().await });
-        tasks.spawn(on_miss::follow(registry(), Arc::clone(&live), net, inputs.misses));
+        tasks.spawn(on_miss::follow(registry(), live, net, inputs.misses));
         if let Some(changes) = inputs.changes {
             let shared = registry();
             tasks.spawn(async move { shared.follow(changes).await });
         }
-        tasks.spawn(follow_reloads(Arc::clone(&self), opened_with, live));
         while tasks.join_next().await.is_some() {}
+    }
+
+    /// Whether this store is the one that a section names, under whatever name.
+    pub fn keeps_in(&self, store: &section::Store) -> bool {
+        let file = |store: &section::Store| {
+            let path = store.etcd.is_none().then_some(&store.path)?;
+            std::fs::canonicalize(path).ok()
+        };
+        *self.opened == *store || file(&self.opened).is_some_and(|opened| file(store) == Some(opened))
+    }
+
+    /// Takes another section with the same store.
+    pub async fn reload(&self, section: &section::Heartbeats) {
+        let settings = Settings::new(section, self.registry.receiver_name());
+        let registry = Arc::clone(&self.registry);
+        let reload = tokio::task::spawn_blocking(move || {
+            registry.reload(settings);
+            give_back_memory();
+        });
+        if reload.await.is_err() {
+            error!("Heartbeats were not reloaded");
+        }
+    }
+
+    /// Returns when the service is closed, for those who would go on for ever.
+    pub async fn over(&self) {
+        let mut is_over = self.is_over.subscribe();
+        // Its sender is here.
+        let _ = is_over.wait_for(|is_over| *is_over).await;
     }
 
     /// Writes what is left to be written, and closes the store.
     pub async fn close(&self) {
+        self.is_over.send_replace(true);
         if tokio::time::timeout(PATIENCE, self.registry.close()).await.is_err() {
             warn!("Changes of heartbeats are not written");
         }
@@ -104,25 +129,6 @@ impl Service {
 
 /// How long the end of the process waits for the store.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// New values of placeholders are a reload that nobody is told of; it is noticed after this time.
-const RELOAD_CHECK: Duration = Duration::from_secs(5);
-
-async fn follow_reloads(service: Arc<Service>, mut current: Arc<Snapshot>, live: Arc<Live>) {
-    loop {
-        current = next_snapshot(&live, &current).await;
-        let Some(section) = &current.heartbeats else {
-            warn!("The section heartbeats is gone; what it defined is watched until a restart");
-            continue;
-        };
-        if section.store != service.opened {
-            warn!("Another store of heartbeats is used after a restart only");
-        }
-        let receiver = service.registry.receiver_name();
-        service.registry.reload(Settings::new(section, receiver));
-        give_back_memory();
-    }
-}
-
 /// Reading a large configuration takes several times the memory of its result, in pieces so small that the
 /// allocator keeps them.
 fn give_back_memory() {
@@ -130,27 +136,6 @@ fn give_back_memory() {
     #[expect(unsafe_code, reason = "std does not know about its allocator")]
     // SAFETY: glibc's own locks guard its heaps; only what is free is given back.
     let _ = unsafe { libc::malloc_trim(0) };
-}
-
-/// Tells that heartbeats begin with a restart, should a reload bring the first section `heartbeats`.
-pub async fn wait_for_section(mut current: Arc<Snapshot>, live: Arc<Live>) {
-    while current.heartbeats.is_none() {
-        current = next_snapshot(&live, &current).await;
-    }
-    warn!("The section heartbeats is new; heartbeats are watched after a restart");
-}
-
-/// The configuration that follows `current`.
-async fn next_snapshot(live: &Live, current: &Arc<Snapshot>) -> Arc<Snapshot> {
-    loop {
-        // Before the look, so that no reload is between the two.
-        let reloaded = live.reloaded();
-        let next = live.snapshot();
-        if !Arc::ptr_eq(current, &next) {
-            return next;
-        }
-        let _ = tokio::time::timeout(RELOAD_CHECK, reloaded).await;
-    }
 }
 
 fn store_settings(section: &section::Heartbeats, receiver: &str) -> Result<store::Settings, StoreError> {

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -15,28 +14,70 @@ use super::listen::Listener;
 use super::web_config::Handshakes;
 use super::{Server, connection};
 
-/// How many clients are let in at once, over all listening sockets.
+/// How many clients are let in at once, over all listening sockets, and until when.
 #[derive(Debug)]
 pub struct Doors {
     places: Arc<Semaphore>,
     handshakes: Handshakes,
+    is_closing: watch::Sender<bool>,
 }
 
 impl Default for Doors {
     fn default() -> Self {
-        Self { places: Arc::new(Semaphore::new(MAX_CONNECTIONS)), handshakes: Handshakes::default() }
+        Self {
+            places: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            handshakes: Handshakes::default(),
+            is_closing: watch::Sender::new(false),
+        }
     }
 }
 
-/// Accepts connections until it is dropped; each is served by a task of its own. Handshakes end with it,
-/// requests do not.
+impl Doors {
+    /// Lets in whoever is waiting already, and nobody else.
+    pub fn close(&self) {
+        self.is_closing.send_replace(true);
+    }
+
+    /// Returns when the doors are being closed.
+    async fn closing(&self) {
+        // The sender is here.
+        let _ = self.is_closing.subscribe().wait_for(|is_closing| *is_closing).await;
+    }
+
+    /// Does what comes before the first request, which may take until the last call.
+    async fn before_last_call<T>(&self, step: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            done = step => Some(done),
+            () = async { self.closing().await; tokio::time::sleep(LAST_CALL).await } => None,
+        }
+    }
+}
+
+/// Accepts connections until the doors are closed; each is served by a task of its own.
 pub async fn accept(
     listener: Listener,
     server: Arc<Server>,
     doors: Arc<Doors>,
     graceful: Arc<GracefulShutdown>,
 ) {
-    let mut handshakes = JoinSet::new();
+    let accept = accept_all(&listener, &server, &doors, &graceful);
+    // Who is in the queue of the kernel has connected, and may have asked.
+    let end = async {
+        doors.closing().await;
+        tokio::time::sleep(QUEUE_TIME).await;
+    };
+    tokio::select! {
+        () = accept => {}
+        () = end => {}
+    }
+}
+
+async fn accept_all(
+    listener: &Listener,
+    server: &Arc<Server>,
+    doors: &Arc<Doors>,
+    graceful: &GracefulShutdown,
+) {
     loop {
         let Ok(place) = Arc::clone(&doors.places).acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -48,13 +89,11 @@ pub async fn accept(
                 continue;
             }
         };
-        let (server, watcher) = (Arc::clone(&server), graceful.watcher());
+        let (server, doors, watcher) = (Arc::clone(server), Arc::clone(doors), graceful.watcher());
         if server.web.as_ref().is_some_and(|web| web.has_tls()) {
-            while handshakes.try_join_next().is_some() {}
-            handshakes.spawn(secure(server, Arc::clone(&doors), stream, place, watcher));
-        } else if server.heartbeats.is_some() {
-            while handshakes.try_join_next().is_some() {}
-            handshakes.spawn(recognize(server, stream, place, watcher));
+            tokio::spawn(secure(server, doors, stream, place, watcher));
+        } else if server.heartbeats.is_there() {
+            tokio::spawn(recognize(server, doors, stream, place, watcher));
         } else {
             tokio::spawn(async move {
                 connection::serve(server, stream, watcher).await;
@@ -72,7 +111,8 @@ async fn secure(
     watcher: Watcher,
 ) {
     let Some(web) = &server.web else { return };
-    let Some(secured) = doors.handshakes.run(web, stream).await else { return };
+    let Some(Some(secured)) = doors.before_last_call(doors.handshakes.run(web, stream)).await else { return };
+    // A new task, so that connections do not carry what handshakes need.
     tokio::spawn(async move {
         if secured.is_http2 {
             connection::serve_http2(server, secured.stream, watcher).await;
@@ -84,8 +124,15 @@ async fn secure(
 }
 
 /// Without TLS, clients of gRPC begin with HTTP/2 at once (RFC 9113 §3.3), and all others with HTTP/1.
-async fn recognize(server: Arc<Server>, stream: TcpStream, place: OwnedSemaphorePermit, watcher: Watcher) {
-    let Ok(is_http2) = timeout(HEAD_TIMEOUT, begins_with_http2(&stream)).await else { return };
+async fn recognize(
+    server: Arc<Server>,
+    doors: Arc<Doors>,
+    stream: TcpStream,
+    place: OwnedSemaphorePermit,
+    watcher: Watcher,
+) {
+    let recognized = doors.before_last_call(timeout(HEAD_TIMEOUT, begins_with_http2(&stream)));
+    let Some(Ok(is_http2)) = recognized.await else { return };
     tokio::spawn(async move {
         if is_http2 {
             connection::serve_http2(server, stream, watcher).await;
@@ -119,5 +166,9 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const PEEK_PAUSE: Duration = Duration::from_millis(10);
 /// Connections served at once; further ones wait in the kernel.
 const MAX_CONNECTIONS: usize = 16_384;
+/// Time for handshakes and first bytes once the doors are being closed: a balancer may have sent its request.
+const LAST_CALL: Duration = Duration::from_secs(1);
+/// Time to accept the connections that the kernel has accepted when the doors are being closed.
+const QUEUE_TIME: Duration = Duration::from_millis(50);
 /// Pause after a connection could not be accepted.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

@@ -16,8 +16,8 @@ pub fn metrics(server: &Server, request: &Parts) -> Reply {
     let reply = reply::exposition(&request.headers, |out, exposition| {
         let mut writer = Writer::new(out, exposition.syntax, exposition.escaping);
         server.own.write(&mut writer, &server.net.dials, icmp);
-        if let Some(service) = &server.heartbeats {
-            heartbeats::write_own(&mut writer, service);
+        if let Some(service) = server.heartbeats.service() {
+            heartbeats::write_own(&mut writer, &service);
         }
         writer.finish();
     });

@@ -65,7 +65,7 @@ where
             }
         }
     });
-    let connection = http2::Builder::new(TokioExecutor::new())
+    let mut connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
@@ -74,8 +74,15 @@ where
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW)
         .serve_connection(TokioIo::new(stream), service);
+    let served = async {
+        // As above.
+        match timeout(ABOUT_TO_ASK, &mut connection).await {
+            Ok(result) => result,
+            Err(_) => watcher.watch(connection).await,
+        }
+    };
     tokio::select! {
-        result = watcher.watch(connection) => if let Err(error) = result {
+        result = served => if let Err(error) = result {
             debug!(err = %error, "Connection of a client ended early");
         },
         () = activity.ended() => debug!("Connection of a client was idle"),

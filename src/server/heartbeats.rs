@@ -27,7 +27,7 @@ pub const MAX_IN_METRICS: usize = 1000;
 /// `/heartbeats/metrics`: this receiver and its heartbeats; with `profile=minimal` the few series that alerts
 /// need, with `namespace=` those of some namespaces only.
 pub async fn metrics(server: &Server, request: &Parts) -> Reply {
-    let Some(service) = &server.heartbeats else { return reply::not_found() };
+    let Some(service) = server.heartbeats.service() else { return reply::not_found() };
     let query = request.uri.query().unwrap_or_default();
     let filter = match Filter::parse(query::pairs(query)) {
         Ok(filter) => filter,
@@ -40,7 +40,7 @@ pub async fn metrics(server: &Server, request: &Parts) -> Reply {
         Some(_) => return reply::error(StatusCode::BAD_REQUEST, "profile must be full or minimal"),
     };
     let Ok(_alone) = service.scrapes.acquire().await else { return reply::not_found() };
-    let (service, headers) = (Arc::clone(service), request.headers.clone());
+    let (service, headers) = (Arc::clone(&service), request.headers.clone());
     // A hundred thousand heartbeats take a while; probes and signals must not wait.
     let text = tokio::task::spawn_blocking(move || {
         reply::exposition(&headers, |out, exposition| {
@@ -86,7 +86,7 @@ pub fn probe(server: &Server, request: &Parts, target: &str) -> Reply {
         logging::quote(&mut message, target);
         reply::error(StatusCode::BAD_REQUEST, &message)
     };
-    let Some(service) = &server.heartbeats else { return unknown() };
+    let Some(service) = server.heartbeats.service() else { return unknown() };
     let Ok(key) = target.parse::<Key>() else { return unknown() };
     let Ok(heartbeat) = service.registry.find(Lookup::Key(&key)) else { return unknown() };
     let view = heartbeat.view(service.registry.now());
@@ -122,7 +122,7 @@ fn failure(reason: Reason) -> Failure {
 
 /// `/sd/heartbeats`: targets for Prometheus; filters as in [`Filter::parse`].
 pub fn discover(server: &Server, request: &Parts) -> Reply {
-    let Some(service) = &server.heartbeats else { return reply::not_found() };
+    let Some(service) = server.heartbeats.service() else { return reply::not_found() };
     match Filter::parse(query::pairs(request.uri.query().unwrap_or_default())) {
         Ok(filter) => {
             let views = filter.select(&service.registry, service.registry.now());
@@ -135,7 +135,7 @@ pub fn discover(server: &Server, request: &Parts) -> Reply {
 /// `/api/v1/heartbeats`: the heartbeats in the order of their names; `limit` of them, from the one after
 /// `after` on.
 pub fn list(server: &Server, request: &Parts) -> Reply {
-    let Some(service) = &server.heartbeats else { return reply::not_found() };
+    let Some(service) = server.heartbeats.service() else { return reply::not_found() };
     let query = request.uri.query().unwrap_or_default();
     let parameter = |wanted: &str| {
         query::pairs(query)

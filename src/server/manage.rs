@@ -31,10 +31,10 @@ pub fn is_reading(request: &Parts) -> bool {
 /// Answers a request below `/api/v1/heartbeats`; `rest` is the path after that.
 pub async fn answer(server: &Server, request: &Parts, rest: &str, body: impl RequestBody) -> Reply {
     let started = Instant::now();
-    let (Some(service), Some(place)) = (&server.heartbeats, Place::parse(rest)) else {
+    let (Some(service), Some(place)) = (server.heartbeats.service(), Place::parse(rest)) else {
         return reply::not_found();
     };
-    let reply = match manage(server, service, request, place, body).await {
+    let reply = match manage(server, &service, request, place, body).await {
         Ok(reply) => reply,
         Err(refusal) => refusal.into_reply(),
     };

@@ -31,7 +31,7 @@ use hyper::http::request::Parts;
 use hyper::{Method, Response, StatusCode};
 
 use crate::config::reload::Live;
-use crate::heartbeat::Service;
+use crate::heartbeat::Current;
 use crate::logging::{Format, Level};
 use crate::metrics::own::Own;
 use crate::net::Net;
@@ -52,8 +52,8 @@ pub struct Server {
     pub live: Arc<Live>,
     /// What probes share.
     pub net: Arc<Net>,
-    /// What reports in; `None` without the section in the configuration.
-    pub heartbeats: Option<Arc<Service>>,
+    /// What reports in.
+    pub heartbeats: Arc<Current>,
     /// Who may manage them.
     pub heartbeat_users: HeartbeatUsers,
     /// Calls over gRPC that go on.
@@ -88,10 +88,10 @@ impl Server {
 
     /// Answers requests and calls.
     async fn answer_all(&self, request: &Parts, body: impl RequestBody) -> Response<Answer> {
-        if let Some(service) = &self.heartbeats
-            && grpc::is_call(request)
+        if grpc::is_call(request)
+            && let Some(service) = self.heartbeats.service()
         {
-            return Box::pin(grpc::answer(service, &self.calls, request, body)).await;
+            return Box::pin(grpc::answer(&service, &self.calls, request, body)).await;
         }
         self.answer(request, body).await.map(Answer::Whole)
     }

@@ -91,7 +91,7 @@ pub fn configuration(server: &Server, request: &Parts) -> Reply {
 /// `/heartbeats`: those that `search`, `state` and `tag` select.
 pub async fn heartbeats(server: &Server, request: &Parts) -> Reply {
     let place = here(server, "");
-    let Some(service) = &server.heartbeats else {
+    let Some(service) = server.heartbeats.service() else {
         let message = "The configuration has no section heartbeats.";
         return page(StatusCode::NOT_FOUND, ui::complaint(place, "No heartbeats", message));
     };
@@ -103,7 +103,7 @@ pub async fn heartbeats(server: &Server, request: &Parts) -> Reply {
         tag: tag.unwrap_or_default(),
     };
     let Ok(_alone) = service.scrapes.acquire().await else { return reply::not_found() };
-    let service = Arc::clone(service);
+    let service = Arc::clone(&service);
     // A hundred thousand heartbeats take a while; probes and signals must not wait.
     let html = tokio::task::spawn_blocking(move || {
         let views = service.registry.views(service.registry.now(), |_| true);
@@ -150,7 +150,7 @@ fn page(status: StatusCode, html: String) -> Reply {
 }
 
 fn here(server: &Server, root: &'static str) -> Place {
-    Place { root, has_heartbeats: server.heartbeats.is_some(), now: SystemTime::now() }
+    Place { root, has_heartbeats: server.heartbeats.is_there(), now: SystemTime::now() }
 }
 
 /// The first value of each of these parameters; empty is the same as absent.

@@ -20,7 +20,7 @@ pub async fn answer(server: &Server, request: &Parts) -> Reply {
     let debug = query.debug;
     if query.module == HEARTBEAT
         && !server.live.snapshot().modules.contains_key(HEARTBEAT)
-        && server.heartbeats.is_some()
+        && server.heartbeats.is_there()
     {
         return heartbeats::probe(server, request, &query.target);
     }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use hyper::header::{AUTHORIZATION, HeaderValue};
 use hyper::http::request::Parts;
-use tracing::warn;
 
 use super::Server;
 use super::web_config::{Gate, Users};
@@ -32,14 +31,8 @@ impl HeartbeatUsers {
         {
             return Arc::clone(users);
         }
-        let (users, bad) = Users::new(&section.users);
-        for bad in bad {
-            warn!(
-                user = bad.name,
-                "The hash of this user of heartbeats is none; nobody comes in by this name"
-            );
-        }
-        let users = Arc::new(users);
+        // A section with a bad hash is not loaded.
+        let users = Arc::new(Users::new(&section.users).0);
         *read = Some((Arc::clone(section), Arc::clone(&users)));
         users
     }

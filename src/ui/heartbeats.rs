@@ -155,7 +155,7 @@ fn row(place: Place, view: &View) -> Markup {
     let (definition, status) = (&view.declared.definition, &view.status);
     let (written, zone) = match definition.schedule {
         Schedule::Every(period) => (every(period), ""),
-        _ => schedule(&definition.schedule),
+        _ => schedule(&view.declared),
     };
     let last = view.record.last_signal();
     let deadline = [status.deadline, status.run_deadline].into_iter().flatten().min();

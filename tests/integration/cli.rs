@@ -86,6 +86,11 @@ fn a_check_loads_and_nothing_else() {
     assert_eq!(code, Some(1));
     assert!(stderr.lines().any(|line| line.starts_with("bad.yml:2:")), "{stderr}");
     assert!(stderr.contains("level=ERROR"), "{stderr}");
+    dir.write("users.yml", "heartbeats:\n  users: {root: hunter2}\n");
+    let (code, _, stderr) = result(&dir, &["--config.file=users.yml", "--config.check"]);
+    assert_eq!(code, Some(1));
+    let why = "users.yml:2:17: heartbeats.users.root is too short to be a bcrypt hash";
+    assert!(stderr.lines().any(|line| line == why) && !stderr.contains("hunter2"), "{stderr}");
     let (code, _, stderr) = result(&dir, &["--config.file=none.yml", "--config.check"]);
     assert_eq!(code, Some(1));
     assert!(stderr.contains("none.yml: No such file or directory (os error 2)\n"), "{stderr}");
@@ -227,19 +232,52 @@ fn running_probes_end_within_the_grace_period() {
     assert_eq!(exporter.wait().code(), Some(0));
 }
 
-#[test]
-fn who_connected_just_before_the_end_is_answered() {
-    let mut exporter = Exporter::start(GOOD, &[]);
-    let mut client = TcpStream::connect(exporter.address).unwrap();
-    // Connections are accepted in turn, so the one before has been.
-    assert_eq!(exporter.get("/-/ready").status, 200);
-    exporter.signal("TERM");
-    exporter.wait_for_log("Stopping");
-    client.write_all(b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+/// With heartbeats, connections are looked at before they are served.
+const WATCHING: &str = "heartbeats:\n  services:\n    job: {every: 1h}\n";
+const READY: &[u8] = b"GET /-/ready HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+
+fn read_reply(mut client: TcpStream) -> Reply {
     let mut raw = Vec::new();
     client.read_to_end(&mut raw).unwrap();
-    assert_eq!(Reply::parse(&raw).status, 200);
-    assert_eq!(exporter.wait().code(), Some(0));
+    Reply::parse(&raw)
+}
+
+#[test]
+fn who_connected_just_before_the_end_is_answered() {
+    for config in [GOOD, WATCHING] {
+        let mut exporter = Exporter::start(config, &[]);
+        let mut client = TcpStream::connect(exporter.address).unwrap();
+        let silent = TcpStream::connect(exporter.address).unwrap();
+        // Connections are accepted in turn, so those before have been.
+        assert_eq!(exporter.get("/-/ready").status, 200);
+        let begun = Instant::now();
+        exporter.signal("TERM");
+        exporter.wait_for_log("Stopping");
+        client.write_all(READY).unwrap();
+        assert_eq!(read_reply(client).status, 200);
+        assert_eq!(exporter.wait().code(), Some(0));
+        // Who says nothing is not waited for much longer.
+        assert!(begun.elapsed().as_secs_f64() < 2.0, "{:?}", begun.elapsed());
+        drop(silent);
+    }
+}
+
+#[test]
+fn requests_that_the_kernel_has_taken_are_answered() {
+    for config in [GOOD, WATCHING] {
+        let mut exporter = Exporter::start(config, &[]);
+        let path = if config == GOOD { "/-/ready" } else { "/heartbeat/job" };
+        exporter.signal("STOP");
+        let clients: Vec<TcpStream> = (0..100).map(|_| exporter.send("GET", path, &[])).collect();
+        exporter.signal("TERM");
+        exporter.signal("CONT");
+        for client in clients {
+            let reply = read_reply(client);
+            // Some are too many signals in a minute, which is an answer, too.
+            assert!([200, 429].contains(&reply.status), "{reply:?}");
+        }
+        assert_eq!(exporter.wait().code(), Some(0));
+    }
 }
 
 #[test]

@@ -392,6 +392,32 @@ async fn streams_end_with_the_process() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_end_with_the_section_and_calls_follow_it() {
+    let exporter = Exporter::start(CONFIG, &[]);
+    let reload = |config: &str| {
+        exporter.dir.write("c.yml", config);
+        assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
+    };
+    let client = Client::connect(exporter.address).await;
+    let mut keep = Talk::begin(&client, KEEP_ALIVE, &[]).await;
+    keep.say(&text(1, "job"));
+    keep.hear().await;
+    let mut watch = Talk::begin(&client, WATCH, &[]).await;
+    watch.say(&text(1, "job"));
+    assert_eq!(watch.hear().await, b"\x08\x01");
+    reload("modules: {}\n");
+    let changed = (Some(14), "the configuration has changed".to_owned());
+    assert_eq!(keep.status().await, changed);
+    assert_eq!(watch.status().await, changed);
+    assert_eq!(client.call(CHECK, &[], &text(1, "job")).await.http, 404);
+    reload(CONFIG);
+    assert_eq!(client.call(CHECK, &[], &text(1, "default/job")).await, ok(b"\x08\x01"));
+    let mut keep = Talk::begin(&client, KEEP_ALIVE, &[]).await;
+    keep.say(&text(1, "job"));
+    assert_eq!(keep.hear().await[..2], UP[..2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn health_follows_the_heartbeat() {
     let exporter = Exporter::start(CONFIG, &[]);
     let client = Client::connect(exporter.address).await;

@@ -396,3 +396,126 @@ fn a_restart_keeps_what_was_made() {
     let exporter = Exporter::start_in(std::mem::replace(&mut exporter.dir, Dir::new()), &args);
     assert_eq!(ask(&exporter, "GET", "/default/kept", &Value::Null).1["definition"], before.1["definition"]);
 }
+
+#[test]
+fn what_placeholders_stand_for_is_nowhere() {
+    let dir = Dir::new();
+    let files = [
+        ("secret", "hunter2"),
+        ("cron", "31 2 7 * *"),
+        ("calendar", "Mon *-*-07 02:31"),
+        ("at", "16:07"),
+        ("until", "17:08"),
+        ("zone", "Asia/Kathmandu"),
+        ("period", "1s"),
+        ("attempts", "2"),
+    ];
+    files.iter().for_each(|(name, value)| dir.write(name, value));
+    let config = r#"modules: {tcp: {prober: tcp}}
+heartbeats:
+  ping_key: "${file:secret}"
+  users: {alice: $2b$05$abcdefghijklmnopqrstuuIt/9/tGzLcigNq/.RWIDjeEVR30RSf.}
+  provision: {patterns: [auto-*], template: {cron: "${file:cron}", tz: "${file:zone}", values: ["${file:secret}"]}}
+  services:
+    job:
+      every: "${file:period}"
+      grace: 1s
+      token: "${file:secret}-token"
+      uuid: "${file:secret}-uuid"
+      id: "${file:secret}-id"
+      values: [rows, "${file:secret}"]
+      on_miss: {module: tcp, target: "${file:secret}.invalid:1", attempts: "${file:attempts}"}
+    calendar: {calendar: "${file:calendar}", tz: "${file:zone}"}
+    window: {at: "${file:at}", until: "${file:until}", tz: "${file:zone}"}
+    half: {at: "${file:at}", until: "18:00"}
+"#;
+    dir.write("c.yml", config);
+    let args = ["--config.file=c.yml", "--web.listen-address=127.0.0.1:0", "--log.level=debug"];
+    let exporter = Exporter::start_in(dir, &args);
+    let look = |place: &str, text: &str| {
+        for value in ["hunter2", "31 2 7", "*-07", "16:07", "17:08", "Kathmandu"] {
+            assert!(!text.contains(value), "{value} is in {place}: {text}");
+        }
+    };
+    let signal = |path: &str| {
+        let report = r#"{"values": {"rows": 1, "hunter2": 2}}"#;
+        let reply = send(&exporter, "POST", path, &[("Content-Type", "application/json")], report);
+        look(path, &reply.text());
+        reply.status
+    };
+    assert_eq!((signal("/heartbeat/hunter2-token"), signal("/heartbeat/auto-x")), (200, 201));
+    // Before the miss, which forgets the numbers.
+    let metrics = exporter.get("/metrics").text();
+    let of = |job: &str| format!("heartbeat_payload_value{{namespace=\"default\",heartbeat=\"{job}\",key=");
+    for line in ["\"${file:secret}\"} 2\n", "\"rows\"} 1\n"] {
+        assert!(metrics.contains(&(of("job") + line)), "{line} is not in {metrics}");
+    }
+    exporter.wait_for_log("Probed after a miss");
+
+    let definition = |name: &str| {
+        let (status, answer) = ask(&exporter, "GET", &format!("/default/{name}"), &Value::Null);
+        assert_eq!(status, 200, "{name}");
+        look(name, &answer.to_string());
+        [answer["definition"].clone(), answer["schedule"]["text"].clone(), answer["values"].clone()]
+    };
+    assert_eq!(
+        definition("job"),
+        [
+            json!({
+                "every": "${file:period}", "grace": "1s", "id": "${file:secret}-id", "values": ["rows", "${file:secret}"],
+                "on_miss": {"module": "tcp", "target": "${file:secret}.invalid:1", "attempts": "${file:attempts}"},
+            }),
+            json!("1s"),
+            json!({}),
+        ]
+    );
+    let zone = "${file:zone}";
+    let window = json!({"at": "${file:at}", "until": "${file:until}", "tz": zone, "grace": "0s"});
+    assert_eq!(definition("window"), [window, json!("${file:at}-${file:until}"), json!({})]);
+    let half = json!({"at": "${file:at}", "until": "18:00:00", "tz": "UTC", "grace": "0s"});
+    assert_eq!(definition("half"), [half, json!("${file:at}-18:00:00"), json!({})]);
+    let calendar = json!({"calendar": "${file:calendar}", "tz": zone, "grace": "5m0s"});
+    assert_eq!(definition("calendar"), [calendar, json!("${file:calendar}"), json!({})]);
+    let made = json!({"cron": "${file:cron}", "tz": zone, "grace": "5m0s", "values": ["${file:secret}"]});
+    assert_eq!(definition("auto-x"), [made, json!("${file:cron}"), json!({"${file:secret}": 2.0})]);
+
+    // A change would copy what it does not name.
+    let patch = |name: &str| ask(&exporter, "PATCH", &format!("/default/{name}"), &json!({"grace": "1m"}));
+    assert_eq!(
+        patch("job"),
+        (409, error("the configuration file defines this heartbeat; it is changed there"))
+    );
+    let why = "values of this definition come from placeholders: replace all of it, with PUT";
+    assert_eq!(patch("auto-x"), (400, error(why)));
+    let authorization = format!("Basic {}", BASE64.encode(ALICE.as_bytes()));
+    let mut paths: Vec<String> = ["job", "calendar", "window", "half", "auto-x"]
+        .iter()
+        .flat_map(|name| {
+            let path = format!("/api/v1/heartbeats/default/{name}");
+            [format!("/probe?module=heartbeat&target={name}"), format!("{path}/messages"), path]
+        })
+        .collect();
+    paths.extend(
+        [
+            "/",
+            "/heartbeats",
+            "/config",
+            "/configuration",
+            "/metrics",
+            "/heartbeats/metrics",
+            "/heartbeats/metrics?profile=minimal",
+            "/sd/heartbeats",
+            "/api/v1/heartbeats",
+            "/api/v1/history",
+        ]
+        .map(str::to_owned),
+    );
+    for path in paths {
+        let reply = exporter.request("GET", &path, &[("Authorization", &authorization)]);
+        assert_eq!(reply.status, 200, "{path}");
+        look(&path, &reply.text());
+    }
+    exporter.log().iter().for_each(|line| look("the log", line));
+    assert_eq!(ask(&exporter, "PUT", "/default/auto-x", &json!({"every": "1h"})).0, 200);
+    assert_eq!(definition("auto-x")[0], json!({"every": "1h0m0s", "grace": "5m0s"}));
+}

@@ -259,10 +259,6 @@ fn without_the_section_there_are_no_heartbeats() {
     assert_eq!((reply.status, reply.text().as_str()), (400, "Unknown module \"heartbeat\"\n"));
     assert!(!exporter.get("/metrics").text().contains("heartbeat_receiver_"));
     assert!(!store(&exporter.dir).exists());
-    // The section comes too late, and that is told.
-    exporter.dir.write("c.yml", CONFIG);
-    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
-    exporter.wait_for_log("heartbeats are watched after a restart");
 
     // A module of the name is one.
     let config = format!("{CONFIG}\n").replace("  tcp: {", "  heartbeat: {");
@@ -279,9 +275,9 @@ fn a_reload_changes_what_is_watched() {
         .replace("every: 2h, grace: 5m", "every: 3h, grace: 10m");
     exporter.dir.write("c.yml", &config);
     assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
-    exporter.wait_for_metric("heartbeat_interval_seconds{namespace=\"default\",heartbeat=\"added\"}", 300.0);
     let text = exporter.get("/metrics").text();
     for line in [
+        "heartbeat_interval_seconds{namespace=\"default\",heartbeat=\"added\"} 300",
         "heartbeat_interval_seconds{namespace=\"default\",heartbeat=\"backup\"} 10800",
         "heartbeat_grace_seconds{namespace=\"default\",heartbeat=\"backup\"} 600",
         "heartbeat_pings_total{namespace=\"default\",heartbeat=\"backup\",signal=\"success\"} 1",
@@ -289,17 +285,6 @@ fn a_reload_changes_what_is_watched() {
         assert!(text.lines().any(|other| other == line), "{line} is not in {text}");
     }
     assert!(!text.contains("heartbeat=\"never\""));
-    // Without the section, what was watched still is: silence must not become the absence of an alert.
-    exporter.dir.write("c.yml", "modules:\n  tcp: {prober: tcp}\n");
-    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
-    exporter.wait_for_log("what it defined is watched until a restart");
-    assert_eq!(exporter.metric("heartbeat_up{namespace=\"default\",heartbeat=\"backup\"}"), Some(1.0));
-    exporter
-        .dir
-        .write("c.yml", &CONFIG.replace("  services:\n", "  store: {path: other.redb}\n  services:\n"));
-    assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
-    exporter.wait_for_log("Another store of heartbeats is used after a restart only");
-    exporter.wait_for_metric("heartbeat_interval_seconds{namespace=\"default\",heartbeat=\"never\"}", 3600.0);
 }
 
 #[test]

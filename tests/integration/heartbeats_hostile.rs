@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use heartbeat_exporter::cli::ProbeOutcomes;
 use heartbeat_exporter::config::reload::{Live, Source};
-use heartbeat_exporter::heartbeat::Service;
 use heartbeat_exporter::heartbeat::registry::Lookup;
+use heartbeat_exporter::heartbeat::{Current, Service};
 use heartbeat_exporter::logging::{Format, Level};
 use heartbeat_exporter::metrics::own::Own;
 use heartbeat_exporter::net::Net;
@@ -190,16 +190,18 @@ async fn server(dir: &Dir, works: bool) -> (Server, Arc<Service>) {
         &CONFIG.replace("heartbeats:\n", &format!("heartbeats:\n  store: {{path: {path:?}}}\n")),
     );
     let own = Arc::new(Own::default());
-    let live = Live::load(Source::File(dir.path().join("c.yml")), true, Arc::clone(&own)).unwrap();
-    let section = live.snapshot().heartbeats.clone().unwrap();
-    let (service, _) = Service::open(&section, "r".to_owned()).await.unwrap();
+    let live = Arc::new(Live::load(Source::File(dir.path().join("c.yml")), true, Arc::clone(&own)).unwrap());
+    let net = Arc::new(Net::new());
+    let heartbeats = Arc::new(Current::new("r".to_owned(), Arc::clone(&net)));
+    heartbeats.start(&live).await.unwrap();
+    let service = heartbeats.service().unwrap();
     if !works {
         service.store.close(Duration::from_secs(1)).await;
     }
     let server = Server {
-        live: Arc::new(live),
-        net: Arc::new(Net::new()),
-        heartbeats: Some(Arc::clone(&service)),
+        live,
+        net,
+        heartbeats,
         heartbeat_users: HeartbeatUsers::default(),
         calls: Calls::default(),
         history: History::new(1),
@@ -297,7 +299,7 @@ async fn what_a_pause_means_to_each() {
     let address = format!("/ping/{}0", &UUID[..UUID.len() - 1]);
     for (method, body) in [("POST", "OK"), ("GET", ""), ("POST", "no word")] {
         assert_eq!(ask(&server, method, &address, &[], body).await, "200 - OK");
-        assert_eq!((state(&kept), kept.view(registry.now()).record.last.len()), ("paused", 0));
+        assert_eq!((state(&kept), kept.view(registry.now()).record.last.iter().count()), ("paused", 0));
     }
     let told = ask(&server, "GET", "/heartbeats/metrics", &[], "").await;
     for (reason, want) in [("keyword", 0), ("method", 0), ("paused", 4)] {

@@ -32,6 +32,8 @@ mod heartbeats_healthchecks;
 mod heartbeats_hostile;
 /// Signals by HTTP: our own contract.
 mod heartbeats_native;
+/// Heartbeats begin, end and move while the process runs.
+mod heartbeats_reload;
 /// Own metrics while many probes run.
 mod load;
 /// Dashboards and rules use only metrics that exist.

@@ -440,3 +440,47 @@ fn clients_that_do_not_get_on_with_tls_hold_up_nobody() {
     assert_eq!(exporter.wait().code(), Some(0));
     assert!(begun.elapsed().as_secs_f64() < 3.0);
 }
+
+#[test]
+fn handshakes_in_progress_may_end_and_ask() {
+    let authority = Authority::new();
+    let mut exporter = start(dir(&authority, &format!("{TLS}}}\n")));
+    let config = client(&authority, None, &[]);
+    let connect = || {
+        let stream = TcpStream::connect(exporter.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        StreamOwned::new(ClientConnection::new(Arc::clone(&config), server_name()).unwrap(), stream)
+    };
+    let (silent, mut half) = (connect(), connect());
+    half.conn.write_tls(&mut half.sock).unwrap();
+    // Accepted after them.
+    assert_eq!(https(&exporter, &config, "/-/healthy").unwrap().0.status, 200);
+    exporter.signal("TERM");
+    exporter.wait_for_log("Stopping");
+    for mut stream in [silent, half] {
+        stream.write_all(b"GET /-/healthy HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut raw = Vec::new();
+        stream.read_to_end(&mut raw).unwrap();
+        assert_eq!(Reply::parse(&raw).status, 200);
+    }
+    assert_eq!(exporter.wait().code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_connection_just_made_may_ask() {
+    let authority = Authority::new();
+    let mut exporter = start(dir(&authority, &format!("{TLS}}}\n")));
+    let stream = tokio::net::TcpStream::connect(exporter.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(client(&authority, None, &["h2"]));
+    let stream = TokioIo::new(connector.connect(server_name(), stream).await.unwrap());
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await.unwrap();
+    let connection = tokio::spawn(connection);
+    exporter.signal("TERM");
+    exporter.wait_for_log("Stopping");
+    let request = hyper::Request::get("https://server.test/-/healthy").body(Empty::<Bytes>::new()).unwrap();
+    assert_eq!(sender.send_request(request).await.unwrap().status(), 200);
+    drop(sender);
+    let _ = connection.await.unwrap();
+    assert_eq!(exporter.wait().code(), Some(0));
+}

@@ -12,6 +12,7 @@ use crate::config::decode::{Context, Decode, Segment, key_text, mapping, quote, 
 use crate::config::duration::SignedDuration;
 use crate::config::map::Map;
 use crate::config::mask::Mask;
+use crate::config::password::Hash;
 use crate::config::problem::Position;
 use crate::config::secret::Secret;
 use crate::config::section::{Defaulted, decode_section, section};
@@ -216,7 +217,7 @@ impl Decode for Heartbeats {
                 match name {
                     "store" => read_into(&mut section.store, value, ctx),
                     "ping_key" => read_into(&mut section.ping_key, value, ctx),
-                    "users" => read_into(&mut section.users, value, ctx),
+                    "users" => section.read_users(value, ctx),
                     "provision" => read_into(&mut section.provision, value, ctx),
                     "services" if !value.is_null() => section.read_services(value, ctx),
                     "services" => {}
@@ -233,6 +234,19 @@ impl Decode for Heartbeats {
 }
 
 impl Heartbeats {
+    /// Names and hashes; nobody comes in by a hash that is none, so it is a mistake.
+    fn read_users<'t>(&mut self, node: Node<'t>, ctx: &mut Context<'t>) {
+        read_into(&mut self.users, node, ctx);
+        let Some(written) = node.mapping(&mut Vec::new()) else { return };
+        for (key, value) in written.pairs() {
+            let Some(name) = key.text() else { continue };
+            let text = if value.is_null() { Some("") } else { value.text() };
+            if let Some(Err(why)) = text.map(Hash::parse) {
+                ctx.within(Segment::Key(name), |ctx| ctx.error_here(value.position(), why.to_string()));
+            }
+        }
+    }
+
     fn read_services<'t>(&mut self, node: Node<'t>, ctx: &mut Context<'t>) {
         let Some(written) = mapping(node, ctx) else { return };
         // Addresses are looked up before anything else is known, so no two heartbeats may share one.
@@ -342,24 +356,22 @@ impl Provision {
             let message = format!("{} must be 1 to 100000, got {}", ctx.key("limit"), self.limit);
             ctx.error(written.position_of("limit"), message);
         }
-        let template = &self.template;
-        let names = [
-            ("id", !template.id.is_empty()),
-            ("uuid", !template.uuid.is_empty()),
-            ("token", !template.token.is_empty()),
-        ];
-        for (key, _) in names.iter().filter(|(_, used)| *used) {
-            ctx.error_here(
-                written.position_of("template"),
-                format!("cannot have {key}, which is of one heartbeat"),
-            );
-        }
-        if let Some(template) = written.get("template").and_then(|node| node.mapping(&mut Vec::new())) {
-            let template_of_any = self.template.clone();
-            ctx.within(Segment::Key("template"), |ctx| Declared::new("any", template_of_any, &template, ctx));
-        } else {
+        let Some(template) = written.get("template").and_then(|node| node.mapping(&mut Vec::new())) else {
             ctx.error_here(written.position(), "needs a template");
-        }
+            return;
+        };
+        let names = [
+            ("id", !self.template.id.is_empty()),
+            ("uuid", !self.template.uuid.is_empty()),
+            ("token", !self.template.token.is_empty()),
+        ];
+        ctx.within(Segment::Key("template"), |ctx| {
+            for (key, _) in names.iter().filter(|(_, used)| *used) {
+                let why = format!("cannot have {key}, which is of one heartbeat");
+                ctx.error_here(template.position_of(key), why);
+            }
+            Declared::new("any", self.template.clone(), &template, ctx);
+        });
     }
 
     /// Whether a heartbeat of this name may make itself known.
@@ -681,8 +693,8 @@ mod tests {
 
     #[test]
     fn what_is_shown_has_no_secrets() {
-        let text = "heartbeats:\n  ping_key: SECRET1\n  users: {root: SECRET2}\n  services:\n    \
-                    job: {every: 1h, token: SECRET3, uuid: SECRET4, id: abc, namespace: batch}\n";
+        let text = "heartbeats:\n  ping_key: SECRET1\n  users: {root: $2b$05$abcdefghijklmnopqrstuuIt/9/tGzLcigNq/.RWIDjeEVR30RSf.}\n  services:\n    \
+                    job: {every: 1h, token: SECRET2, uuid: SECRET3, id: abc, namespace: batch}\n";
         let file = load(text, &LoadOptions::default()).unwrap();
         let want = "modules: {}\nheartbeats:\n    store:\n        path: heartbeats.redb\n    \
                     ping_key: <secret>\n    users:\n        root: <secret>\n    services:\n        job:\n            \

@@ -7,6 +7,7 @@ use super::identity::TokenHash;
 use super::limit::Bucket;
 use super::{Definition, Key, Record, Time};
 use crate::config::sections::heartbeats::Addresses;
+use crate::heartbeat::hidden::Hidden;
 use crate::heartbeat::state::{self, Status};
 
 /// A definition and what its heartbeat is found by.
@@ -20,12 +21,14 @@ pub struct Declared {
     pub id: Option<String>,
     /// For URLs and headers of everything else.
     pub token: Option<TokenHash>,
+    /// What is shown as the file has it.
+    pub hidden: Option<Arc<Hidden>>,
 }
 
 impl Declared {
     /// A heartbeat that is found by its name only.
     pub fn new(definition: impl Into<Arc<Definition>>) -> Self {
-        Self { definition: definition.into(), uuid: None, id: None, token: None }
+        Self { definition: definition.into(), uuid: None, id: None, token: None, hidden: None }
     }
 
     /// A heartbeat that is found by its addresses, too.
@@ -37,7 +40,25 @@ impl Declared {
             uuid: Some(uuid.expose()).filter(|uuid| there(uuid)).map(TokenHash::of_uuid),
             id: Some(&**id).filter(|id| there(id)).map(str::to_owned),
             token: Some(token.expose()).filter(|token| there(token)).map(TokenHash::of),
+            hidden: None,
         }
+    }
+
+    /// The same; `hidden` came from placeholders.
+    pub fn hiding(self, hidden: Option<Arc<Hidden>>) -> Self {
+        Self { hidden, ..self }
+    }
+
+    /// What the file has at a path of the definition, if that came from a placeholder.
+    pub fn hidden(&self, path: &[&str]) -> Option<&str> {
+        self.hidden.as_ref()?.at(path)
+    }
+
+    /// The name of a number as it may be shown; `None` for one that the definition does not name any more.
+    pub fn value_name<'n>(&'n self, name: &'n str) -> Option<&'n str> {
+        let index = self.definition.values.iter().position(|known| known == name)?;
+        let hidden = self.hidden.as_ref().and_then(|hidden| hidden.at(&["values", &index.to_string()]));
+        Some(hidden.unwrap_or(name))
     }
 }
 

@@ -55,7 +55,7 @@ impl Registry {
         }
         let settings = self.settings();
         let template = settings.provision.as_ref().filter(|template| template.allows(key));
-        let declared = template.and_then(|template| declare_by(template, key)).ok_or(DefineError::Unknown)?;
+        let declared = template.and_then(|_| declare_by(&settings, key)).ok_or(DefineError::Unknown)?;
         let _one_at_a_time = self.managing.lock().await;
         if let Ok(heartbeat) = self.find(Lookup::Key(key)) {
             return Ok(found(heartbeat));

@@ -12,6 +12,7 @@ use super::{Cell, Declared, Heartbeat, Inner, Keep, Key, Origin, RateLimit, Reco
 use crate::config::Heartbeats;
 use crate::config::sections::heartbeats::Provision;
 use crate::heartbeat::clock::{self, Clock, Reading, Watch};
+use crate::heartbeat::hidden::Hidden;
 use crate::heartbeat::schedule::Time;
 use crate::heartbeat::state;
 use crate::heartbeat::store::{Entry, Recovered};
@@ -26,6 +27,8 @@ pub struct Settings {
     pub ping_key: Option<TokenHash>,
     /// Heartbeats that may be made by their first signal.
     pub provision: Option<Box<Provision>>,
+    /// What of their definition is shown as the file has it.
+    pub hidden: Option<Arc<Hidden>>,
     /// For each heartbeat.
     pub rate: RateLimit,
     /// Name of this receiver among those that share a store.
@@ -36,13 +39,18 @@ impl Settings {
     /// What the section says.
     pub fn new(section: &Heartbeats, receiver: String) -> Self {
         let declared = section.services.values();
-        let declared = declared.map(|one| Declared::written(Arc::clone(&one.definition), &one.addresses));
+        let mask = section.mask.as_ref();
+        let declared = declared.map(|one| {
+            let hidden = Hidden::below(mask, &["services", one.definition.key.name()]);
+            Declared::written(Arc::clone(&one.definition), &one.addresses).hiding(hidden)
+        });
         Self {
             declared: declared.collect(),
             ping_key: Some(&section.ping_key)
                 .filter(|key| !key.is_empty())
                 .map(|key| TokenHash::of(key.expose())),
             provision: section.provision.clone(),
+            hidden: Hidden::below(mask, &["provision", "template"]),
             rate: RateLimit::default(),
             receiver,
         }
@@ -53,9 +61,10 @@ impl Settings {
 pub(super) const BY_TEMPLATE: &[u8] = b"template";
 
 /// A heartbeat as the template has it.
-pub(super) fn declare_by(template: &Provision, key: &Key) -> Option<Declared> {
+pub(super) fn declare_by(settings: &Settings, key: &Key) -> Option<Declared> {
+    let template = settings.provision.as_ref()?;
     let definition = template.definition(key.clone()).ok()?;
-    Some(Declared::written(definition, &template.template.addresses()))
+    Some(Declared::written(definition, &template.template.addresses()).hiding(settings.hidden.clone()))
 }
 
 /// Reads a definition as it was given to [`Registry::define`].
@@ -177,8 +186,7 @@ impl Registry {
                 self.redefine(&heartbeat, &mut cell, &declared, now);
             }
             if cell.origin == Origin::Template
-                && let Some(declared) =
-                    settings.provision.as_ref().and_then(|made| declare_by(made, heartbeat.key()))
+                && let Some(declared) = declare_by(&settings, heartbeat.key())
             {
                 self.redefine(&heartbeat, &mut cell, &declared, now);
             }
@@ -258,9 +266,7 @@ impl Registry {
         if *written != *BY_TEMPLATE {
             return Ok(((self.parse)(key, written)?, Origin::Api));
         }
-        let template = settings.provision.as_ref();
-        let declared = template.and_then(|template| declare_by(template, key));
-        let declared = declared.ok_or("the configuration has no template any more")?;
+        let declared = declare_by(settings, key).ok_or("the configuration has no template any more")?;
         Ok((declared, Origin::Template))
     }
 }

@@ -119,6 +119,7 @@ fn merge_counts(counts: &mut Counts, others: &Counts) {
     counts.changes.raise(&others.changes);
     counts.run_durations.raise(&others.run_durations);
     counts.latenesses.raise(&others.latenesses);
+    counts.transits.raise(&others.transits);
     let pairs = [
         (&mut counts.ignored, others.ignored),
         (&mut counts.missed, others.missed),

@@ -76,14 +76,30 @@ pub async fn answer(
         }
         "/HeartbeatService/KeepAlive" => {
             let (service, metadata) = (Arc::clone(service), request.headers.clone());
-            call.stream(calls, body, |conversation| heartbeat::keep_alive(service, metadata, conversation))
+            call.stream(calls, body, |conversation| {
+                let over = Arc::clone(&service);
+                until_over(over, heartbeat::keep_alive(service, metadata, conversation))
+            })
         }
         "/grpc.health.v1.Health/Check" => call.unary(body, |message| health::check(service, message)).await,
         "/grpc.health.v1.Health/List" => call.unary(body, |message| health::list(service, message)).await,
         "/grpc.health.v1.Health/Watch" => {
             let service = Arc::clone(service);
-            call.stream(calls, body, |conversation| health::watch(service, conversation))
+            call.stream(calls, body, |conversation| {
+                until_over(Arc::clone(&service), health::watch(service, conversation))
+            })
         }
         path => Status::new(Code::UNIMPLEMENTED, format!("there is no method {path}")).into_response(),
+    }
+}
+
+/// A conversation ends with its service: what the client says next is for the one that follows.
+async fn until_over(
+    service: Arc<Service>,
+    conversation: impl Future<Output = Result<(), Status>>,
+) -> Result<(), Status> {
+    tokio::select! {
+        result = conversation => result,
+        () = service.over() => Err(Status::new(Code::UNAVAILABLE, "the configuration has changed")),
     }
 }

@@ -51,7 +51,7 @@ pub async fn answer(ask: &Ask<'_>) -> Result<Reply, Refusal> {
     // All heartbeats at once, so that they share the writes of the store; each in its order.
     let mut tasks = JoinSet::new();
     for (heartbeat, signals) in wanted.into_values() {
-        let Some(service) = ask.server.heartbeats.clone() else { continue };
+        let service = Arc::clone(ask.service);
         tasks.spawn(async move {
             let mut taken = Vec::with_capacity(signals.len());
             for (at, event, message) in signals {

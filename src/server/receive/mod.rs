@@ -103,7 +103,7 @@ impl<'a> Door<'a> {
 /// A request with all that is needed to answer it.
 struct Ask<'a> {
     server: &'a Server,
-    service: &'a Service,
+    service: &'a Arc<Service>,
     request: &'a Parts,
     body: Body,
     /// When it was complete.
@@ -112,13 +112,13 @@ struct Ask<'a> {
 
 /// Answers a request at one of the doors, or says that there is none at this path.
 pub async fn answer(server: &Server, request: &Parts, body: impl RequestBody, page: &str) -> Reply {
-    let Some(service) = &server.heartbeats else { return reply::not_found() };
-    let Some(door) = Door::at(page, service) else { return reply::not_found() };
+    let Some(service) = server.heartbeats.service() else { return reply::not_found() };
+    let Some(door) = Door::at(page, &service) else { return reply::not_found() };
     let started = Instant::now();
     let (result, is_over) = match body::read(body, door.body_limit(request)).await {
         Ok(body) => {
             let is_over = body.is_over;
-            let ask = Ask { server, service, request, body, received: service.registry.now() };
+            let ask = Ask { server, service: &service, request, body, received: service.registry.now() };
             (enter(&ask, door).await, is_over)
         }
         Err(error) => (Err(error.into()), false),

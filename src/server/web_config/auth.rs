@@ -7,9 +7,9 @@ use aws_lc_rs::hmac;
 use data_encoding::BASE64;
 use tokio::sync::Semaphore;
 
-use super::password::{BadHash, Hash};
 use crate::config::Secret;
 use crate::config::map::Map;
+use crate::config::password::{BadHash, Hash};
 
 /// The users of one file.
 #[derive(Debug, Default)]

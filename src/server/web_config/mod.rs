@@ -10,7 +10,6 @@ mod auth;
 mod client_certificates;
 mod handshake;
 mod parse;
-mod password;
 mod rate_limit;
 mod tls;
 
@@ -28,9 +27,9 @@ use tracing::{info, warn};
 
 pub(super) use self::auth::{Gate, Users};
 use self::parse::{Parsed, parse};
-use self::password::BadHash;
 use self::rate_limit::RateLimit;
 use super::reply::{self, Reply};
+use crate::config::password::BadHash;
 use crate::config::problem::Position;
 use crate::config::reload::LoadError;
 use crate::net::tls::FileStamp;
@@ -94,14 +93,10 @@ impl WebConfig {
         let (mut errors, mut warnings) = (Vec::new(), Vec::new());
         for bad in Users::new(&sections.basic_auth_users).1 {
             let place = content.parsed.place("basic_auth_users", bad.name);
+            let message = format!("basic_auth_users.{} {}", bad.name, bad.why);
             match bad.why {
-                BadHash::Refused(why) => {
-                    errors.push((place, format!("basic_auth_users.{} {why}", bad.name)));
-                }
-                BadHash::Useless => {
-                    let message = format!("basic_auth_users.{} has a hash that no password fits", bad.name);
-                    warnings.push((place, message));
-                }
+                BadHash::Refused(_) => errors.push((place, message)),
+                BadHash::Useless => warnings.push((place, message)),
             }
         }
         let mut tls = None;

@@ -21,13 +21,22 @@ impl fmt::Debug for Hash {
     }
 }
 
-/// Why text is no hash.
+/// Why text is no hash; nothing of the text is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadHash {
     /// The toolkit does not start with it. The reason in words.
     Refused(&'static str),
     /// The toolkit starts, and no password ever fits.
     Useless,
+}
+
+impl fmt::Display for BadHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused(why) => why,
+            Self::Useless => "has a hash that no password fits",
+        })
+    }
 }
 
 impl Hash {
