@@ -144,6 +144,14 @@ def table(title, targets, columns, hidden=(), w=24, h=9, description="", sort=No
     )  # fmt: skip
 
 
+def targets_table(title, values, h, description, called="Target"):
+    """One row for each target and place, with its state first; a value is (query, column, how it looks)."""
+    columns = [column("instance", called, links=to_target()), column("job", "Job"), column("vantage", "From")]
+    targets = table_queries(*(expr for expr, _, _ in values))
+    columns += [column(f"Value #{target['refId']}", name, **look) for target, (_, name, look) in zip(targets, values)]
+    return table(title, targets, columns, h=h, description=description)
+
+
 def timeline(title, target, field, w=24, h=5, description=""):
     return panel(
         "state-timeline", title, [target], w, h, description, field, {"fillOpacity": 80, "lineWidth": 0},
@@ -260,20 +268,13 @@ def overview():
             series("Reasons of failures", query(f"sum by (phase, reason) (probe_failure_info{{{SELECT}}})", "{{phase}}: {{reason}}"), stacked=True, h=9, description="How many targets fail in which way."),
             bars("Slowest", query(f"topk(10, max by (job, instance) (quantile_over_time(0.5, probe_duration_seconds{{{SELECT}}}[10m]) and {success} == 1))", "{{job}} {{instance}}", instant=True), h=10, field={**SECONDS, "thresholds": steps((0, BLUE))}, description="Half of the probes of ten minutes took longer. Targets that fail are left out: a timeout says nothing about speed."),
             series("Failing targets by job", query(f"sum by (job) (1 - min {BY} ({success}))", "{{job}}"), h=10, stacked=True, field={"decimals": 0}),
-            table(
+            targets_table(
                 "All targets",
-                table_queries(
-                    f"min {BY} ({success})",
-                    f"avg {BY} (avg_over_time({success}[$__range]))",
-                    f"max {BY} (quantile_over_time(0.5, probe_duration_seconds{{{SELECT}}}[10m]))",
-                    f"min {BY} (probe_ssl_earliest_cert_expiry{{{SELECT}}}) - time()",
-                ),
                 [
-                    column("instance", "Target", links=to_target()), column("job", "Job"), column("vantage", "From"),
-                    column("Value #A", "State", cell="color-text", **UP),
-                    column("Value #B", "Availability", cell="color-text", **AVAILABILITY),
-                    column("Value #C", "Median duration", **SECONDS),
-                    column("Value #D", "Certificate expires in", unit="s", decimals=1),
+                    (f"min {BY} ({success})", "State", {"cell": "color-text", **UP}),
+                    (f"avg {BY} (avg_over_time({success}[$__range]))", "Availability", {"cell": "color-text", **AVAILABILITY}),
+                    (f"max {BY} (quantile_over_time(0.5, probe_duration_seconds{{{SELECT}}}[10m]))", "Median duration", SECONDS),
+                    (f"min {BY} (probe_ssl_earliest_cert_expiry{{{SELECT}}}) - time()", "Certificate expires in", {"unit": "s", "decimals": 1}),
                 ],
                 h=14, description="Availability over the time shown.",
             ),
@@ -409,23 +410,16 @@ def icmp():
             series("Round trip", query(f"max by (job, instance) ({rtt} > 0)", "{{instance}}"), w=24, h=9, field=SECONDS),
             series("Loss", query(lost("$__rate_interval"), "{{instance}} {{vantage}}"), field=loss),
             series("Round trip, middle half and extremes", [query(f"quantile({q}, {rtt} > 0)", name, ref=ref) for q, name, ref in ((0, "fastest", "A"), (0.25, "25 %", "B"), (0.5, "median", "C"), (0.75, "75 %", "D"), (1, "slowest", "E"))], field=SECONDS, fill=0, description="Over all selected targets."),
-            table(
+            targets_table(
                 "Targets",
-                table_queries(
-                    f"min {BY} ({pinged})",
-                    lost("$__range"),
-                    f"max {BY} (quantile_over_time(0.5, {rtt}[$__range]))",
-                    f"max {BY} (quantile_over_time(0.95, {rtt}[$__range]))",
-                    f"max {BY} (stddev_over_time({rtt}[$__range]))",
-                    f"max {BY} (probe_icmp_reply_hop_limit{{{SELECT}}})",
-                    f"sum {BY} (changes(probe_icmp_reply_hop_limit{{{SELECT}}}[$__range]))",
-                ),
                 [
-                    column("instance", "Target", links=to_target()), column("job", "Job"), column("vantage", "From"),
-                    column("Value #A", "State", cell="color-text", **UP),
-                    column("Value #B", "Loss", cell="color-text", **{**loss, "decimals": 2}),
-                    column("Value #C", "Median", **SECONDS), column("Value #D", "95 %", **SECONDS), column("Value #E", "Deviation", **SECONDS),
-                    column("Value #F", "Hop limit of the reply"), column("Value #G", "Path changed", decimals=0),
+                    (f"min {BY} ({pinged})", "State", {"cell": "color-text", **UP}),
+                    (lost("$__range"), "Loss", {"cell": "color-text", **loss, "decimals": 2}),
+                    (f"max {BY} (quantile_over_time(0.5, {rtt}[$__range]))", "Median", SECONDS),
+                    (f"max {BY} (quantile_over_time(0.95, {rtt}[$__range]))", "95 %", SECONDS),
+                    (f"max {BY} (stddev_over_time({rtt}[$__range]))", "Deviation", SECONDS),
+                    (f"max {BY} (probe_icmp_reply_hop_limit{{{SELECT}}})", "Hop limit of the reply", {}),
+                    (f"sum {BY} (changes(probe_icmp_reply_hop_limit{{{SELECT}}}[$__range]))", "Path changed", {"decimals": 0}),
                 ],
                 h=10, description="Over the time shown. A change of the reply's hop limit is a change of the path.",
             ),
@@ -450,25 +444,18 @@ def dns():
             series("Phases", query(f"avg by (phase) ({phase})", "{{phase}}"), stacked=True, field=SECONDS, description="Mean of the selected servers. Connect is there with TCP and TLS."),
             series("Serial numbers", query(f"max by (job, instance) (probe_dns_serial{{{SELECT}}})", "{{job}} {{instance}}"), field={"decimals": 0, "unit": "none"}, description="Queries for SOA records. Servers of one zone should not differ for long."),
             series("Why it failed", query(f"sum by (phase, reason) (probe_failure_info{{{SELECT}}} and on (job, instance, vantage) probe_dns_query_succeeded)", "{{phase}}: {{reason}}"), stacked=True),
-            table(
+            targets_table(
                 "Servers",
-                table_queries(
-                    f"min {BY} ({asked})",
-                    f"avg {BY} (avg_over_time(probe_success{{{SELECT}}}[$__range]) and on (job, instance, vantage) probe_dns_query_succeeded)",
-                    f'max {BY} (quantile_over_time(0.5, probe_dns_duration_seconds{{{SELECT},phase="request"}}[$__range]))',
-                    f"max {BY} (probe_dns_answer_rrs{{{SELECT}}})",
-                    f"max {BY} (probe_dns_authority_rrs{{{SELECT}}})",
-                    f"max {BY} (probe_dns_additional_rrs{{{SELECT}}})",
-                    f"max {BY} (probe_dns_serial{{{SELECT}}})",
-                ),
                 [
-                    column("instance", "Server", links=to_target()), column("job", "Job"), column("vantage", "From"),
-                    column("Value #A", "State", cell="color-text", **UP),
-                    column("Value #B", "Availability", cell="color-text", **AVAILABILITY),
-                    column("Value #C", "Median query", **SECONDS),
-                    column("Value #D", "Answers"), column("Value #E", "Authority"), column("Value #F", "Additional"), column("Value #G", "Serial number", unit="none", decimals=0),
+                    (f"min {BY} ({asked})", "State", {"cell": "color-text", **UP}),
+                    (f"avg {BY} (avg_over_time(probe_success{{{SELECT}}}[$__range]) and on (job, instance, vantage) probe_dns_query_succeeded)", "Availability", {"cell": "color-text", **AVAILABILITY}),
+                    (f'max {BY} (quantile_over_time(0.5, probe_dns_duration_seconds{{{SELECT},phase="request"}}[$__range]))', "Median query", SECONDS),
+                    (f"max {BY} (probe_dns_answer_rrs{{{SELECT}}})", "Answers", {}),
+                    (f"max {BY} (probe_dns_authority_rrs{{{SELECT}}})", "Authority", {}),
+                    (f"max {BY} (probe_dns_additional_rrs{{{SELECT}}})", "Additional", {}),
+                    (f"max {BY} (probe_dns_serial{{{SELECT}}})", "Serial number", {"unit": "none", "decimals": 0}),
                 ],
-                h=10, description="Over the time shown.",
+                h=10, description="Over the time shown.", called="Server",
             ),
         ],
     )  # fmt: skip

@@ -1,7 +1,7 @@
 //! The pages for people: which request shows what. How it looks is in [`crate::ui`].
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use hyper::StatusCode;
 use hyper::header::{
@@ -13,8 +13,11 @@ use super::probe::{self, Query, Refusal};
 use super::reply::{self, Reply};
 use super::{Server, query};
 use crate::heartbeat::record::State;
+use crate::heartbeat::registry::{Lookup, Message, Origin, View};
+use crate::heartbeat::{Key, Service, manage};
 use crate::runner::history::Record;
 use crate::ui::configuration::Configuration;
+use crate::ui::heartbeat::{LastMessage, Shown};
 use crate::ui::heartbeats::Search;
 use crate::ui::start::Filter;
 use crate::ui::{self, Place};
@@ -88,14 +91,17 @@ pub fn configuration(server: &Server, request: &Parts) -> Reply {
     }
 }
 
-/// `/heartbeats`: those that `search`, `state` and `tag` select.
+/// `/heartbeats`: those that `search`, `state` and `tag` select, or the one that `name` names.
 pub async fn heartbeats(server: &Server, request: &Parts) -> Reply {
     let place = here(server, "");
     let Some(service) = server.heartbeats.service() else {
         let message = "The configuration has no section heartbeats.";
         return page(StatusCode::NOT_FOUND, ui::complaint(place, "No heartbeats", message));
     };
-    let [text, state, tag] = parameters(request, ["search", "state", "tag"]);
+    let [name, text, state, tag] = parameters(request, ["name", "search", "state", "tag"]);
+    if let Some(name) = name {
+        return heartbeat(server, &service, request, &name).await;
+    }
     let search = Search {
         text: text.unwrap_or_default(),
         // The page shows what was selected, so a typing mistake is seen.
@@ -116,6 +122,61 @@ pub async fn heartbeats(server: &Server, request: &Parts) -> Reply {
         }
     }
 }
+
+async fn heartbeat(server: &Server, service: &Service, request: &Parts, name: &str) -> Reply {
+    let place = here(server, "");
+    let found = name.parse::<Key>().ok().and_then(|key| service.registry.find(Lookup::Key(&key)).ok());
+    let Some(heartbeat) = found else {
+        let message = format!("There is no heartbeat {name:?}. Names are written namespace/name.");
+        return page(StatusCode::NOT_FOUND, ui::complaint(place, "No such heartbeat", &message));
+    };
+    let message = last_message(server, service, request, heartbeat.key()).await;
+    let view = heartbeat.view(service.registry.now());
+    let (origin, written) = definition(server, &view);
+    let shown = Shown { view: &view, definition: (origin, &written), message };
+    page(StatusCode::OK, ui::heartbeat::heartbeat(place, &shown))
+}
+
+/// Where a heartbeat comes from, and what is written about it, with placeholders and without secrets.
+fn definition(server: &Server, view: &View) -> (&'static str, String) {
+    let section = server.live.snapshot().heartbeats.clone();
+    let (origin, written) = match view.origin {
+        Origin::File => {
+            ("Of the configuration", section.and_then(|section| section.service_yaml(view.key())))
+        }
+        Origin::Template => (
+            "Made by its first signal, as the configuration has it",
+            section.and_then(|section| section.provision_yaml()),
+        ),
+        Origin::Api => {
+            let mut object = manage::describe(&view.declared);
+            // It is a part of addresses.
+            object.remove("id");
+            ("Made by the API", serde_json::to_string_pretty(&object).ok())
+        }
+    };
+    match written {
+        Some(written) => (origin, written),
+        None => ("The configuration in force has it no more; it is watched until a restart.", String::new()),
+    }
+}
+
+/// As the API has it, messages are for users only.
+async fn last_message(server: &Server, service: &Service, request: &Parts, key: &Key) -> LastMessage {
+    if !server.is_from_user(request).await {
+        return LastMessage::ForUsers;
+    }
+    match tokio::time::timeout(STORE_PATIENCE, service.store.bodies(&key.to_string())).await {
+        Ok(Ok(kept)) => match kept.last().and_then(|kept| Message::decode(kept)) {
+            Some(message) => LastMessage::Some(message),
+            None => LastMessage::None,
+        },
+        Ok(Err(_)) | Err(_) => LastMessage::Unknown,
+    }
+}
+
+/// How long a page waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The style sheet of the pages.
 pub fn style() -> Reply {

@@ -7,10 +7,10 @@ use chrono::TimeDelta;
 use maud::{Markup, html};
 
 use super::text::{Foreign, age, clock, rough};
-use super::{Place, page};
-use crate::heartbeat::metrics::schedule;
+use super::{Place, heartbeat, page};
+use crate::heartbeat::metrics;
 use crate::heartbeat::record::State;
-use crate::heartbeat::registry::View;
+use crate::heartbeat::registry::{Declared, View};
 use crate::heartbeat::schedule::{Schedule, Time};
 
 /// What the reader asked for; empty members ask for everything.
@@ -89,7 +89,7 @@ fn tiles(views: &[View]) -> Markup {
     }
 }
 
-fn tone(state: State) -> Option<&'static str> {
+pub(super) fn tone(state: State) -> Option<&'static str> {
     match state {
         State::Down => Some("bad"),
         State::Late => Some("warn"),
@@ -153,10 +153,7 @@ fn table(place: Place, views: &[&View]) -> Markup {
 
 fn row(place: Place, view: &View) -> Markup {
     let (definition, status) = (&view.declared.definition, &view.status);
-    let (written, zone) = match definition.schedule {
-        Schedule::Every(period) => (every(period), ""),
-        _ => schedule(&view.declared),
-    };
+    let (written, zone) = written(&view.declared);
     let last = view.record.last_signal();
     let deadline = [status.deadline, status.run_deadline].into_iter().flatten().min();
     html! {
@@ -165,7 +162,9 @@ fn row(place: Place, view: &View) -> Markup {
                 span class={ "state-name " (tone(status.state).unwrap_or("quiet")) } { (status.state.as_str()) }
                 @if let Some(reason) = status.reason { " " span class="quiet" { (reason.as_str()) } }
             }
-            td role="cell" class="name" { (Foreign(definition.key.as_str())) }
+            td role="cell" class="name" {
+                a href=(heartbeat::address(&definition.key)) { (Foreign(definition.key.as_str())) }
+            }
             td role="cell" class="schedule" {
                 (Foreign(&written)) @if !zone.is_empty() { " " span class="quiet" { (zone) } }
             }
@@ -186,6 +185,14 @@ fn row(place: Place, view: &View) -> Markup {
     }
 }
 
+/// A schedule and its zone, if it has one.
+pub(super) fn written(declared: &Declared) -> (String, &str) {
+    match declared.definition.schedule {
+        Schedule::Every(period) => (every(period), ""),
+        _ => metrics::schedule(declared),
+    }
+}
+
 /// A period in its largest unit that leaves no rest.
 fn every(period: TimeDelta) -> String {
     let seconds = period.as_seconds_f64();
@@ -197,7 +204,7 @@ fn every(period: TimeDelta) -> String {
 }
 
 /// A deadline, seen from now.
-fn until(now: SystemTime, deadline: Time) -> Markup {
+pub(super) fn until(now: SystemTime, deadline: Time) -> Markup {
     let deadline = SystemTime::from(deadline);
     html! {
         @match deadline.duration_since(now) {

@@ -4,6 +4,7 @@
 //! which shows characters that would do something instead of being seen.
 
 pub mod configuration;
+pub mod heartbeat;
 pub mod heartbeats;
 pub mod probe;
 pub mod start;

@@ -377,8 +377,8 @@ fn the_page_shows_who_needs_somebody_first() {
         text
     };
     let names = |page: &str| -> Vec<String> {
-        let cells = page.split("class=\"name\">").skip(1);
-        cells.map(|cell| cell.split('<').next().unwrap().to_owned()).collect()
+        let cells = page.split("class=\"name\"><a href=\"heartbeats?name=").skip(1);
+        cells.map(|cell| cell.split(['>', '<']).nth(1).unwrap().to_owned()).collect()
     };
     let all = page("");
     let want = ["batch/report", "default/broken", "batch/nightly", "default/never", "default/backup"];

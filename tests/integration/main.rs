@@ -22,6 +22,8 @@ mod endpoints;
 mod heartbeat_grpc;
 /// Heartbeats are made, changed, paused and removed at run time.
 mod heartbeat_manage;
+/// The page of one heartbeat.
+mod heartbeat_page;
 /// Heartbeats: metrics, discovery, probes, reloads and restarts.
 mod heartbeats;
 /// Signals by HTTP: contracts of others.

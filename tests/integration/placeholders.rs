@@ -134,7 +134,8 @@ fn values_reach_their_peer_and_nobody_else() {
     ] {
         assert!(debug.contains(shown), "{shown}: {debug}");
     }
-    let pages = ["/configuration", "/configuration?module=tcp", "/heartbeats", "/probes/0", "/probes/1"];
+    let pages = ["/configuration", "/configuration?module=tcp", "/heartbeats", "/heartbeats?name=job"];
+    let pages = pages.into_iter().chain(["/probes/0", "/probes/1"]);
     let answers = ["/", "/config", "/metrics", "/api/v1/history", "/logs?id=1"];
     for path in answers.into_iter().chain(pages) {
         let reply = exporter.get(path);

@@ -19,6 +19,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CHART = ROOT / "packaging/helm/heartbeat-exporter"
+RULES = ROOT / "alerting-rules"
 KUBERNETES = ROOT / "packaging/kubernetes"
 # The oldest version that Chart.yaml promises, and newer ones.
 VERSIONS = ("1.25", "1.31", "1.37")
@@ -30,6 +31,17 @@ KNOWN = {
         "selector": {"matchLabels": None},
         "endpoints": [
             {"port": str, "path": str, "scheme": str, "interval": str, "relabelings": None, "tlsConfig": None, "basicAuth": None}
+        ],
+    },
+    "PrometheusRule": {
+        "groups": [
+            {
+                "name": str,
+                "interval": str,
+                "rules": [
+                    {"record": str, "alert": str, "expr": str, "for": str, "keep_firing_for": str, "labels": None, "annotations": None}
+                ],
+            }
         ],
     },
     "Probe": {
@@ -63,6 +75,14 @@ EVERYTHING = {
     "affinity": {"nodeAffinity": {}},
     "topologySpreadConstraints": [{"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway"}],
     "networkPolicy": {"enabled": True, "egress": [{"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]},
+    "ingress": {
+        "enabled": True,
+        "className": "nginx",
+        "annotations": {"example.org/note": "1"},
+        "hosts": [{"host": "a.example"}, {"host": "b.example", "paths": ["/"]}],
+        "tls": [{"hosts": ["a.example"], "secretName": "a"}],
+    },
+    "prometheusRule": {"enabled": True, "labels": {"release": "x"}},
     "serviceMonitor": {"enabled": True, "labels": {"release": "x"}, "endpoint": {"tlsConfig": {"ca": {}}}},
     "probes": [
         {"name": "a", "labels": {"release": "x"}, "spec": {"module": "ping", "targets": {"staticConfig": {"static": ["::1"]}}}},
@@ -86,6 +106,9 @@ BAD = {
     "icmp": {"icmp": {"mode": "root"}},
     "replicaCount": {"replicaCount": 2},
     "spec": {"probes": [{"name": "a"}]},
+    "ingress.hosts is empty": {"ingress": {"enabled": True}},
+    "paths": {"ingress": {"hosts": [{"host": "a.example", "paths": ["probe"]}]}},
+    "files": {"prometheusRule": {"files": ["tests"]}},
 }
 
 problems = []
@@ -94,6 +117,7 @@ problems = []
 def main():
     program = os.path.abspath(sys.argv[1])
     versions()
+    rules()
     report = helm_python.lint(CHART, strict=True)
     for message in report["messages"]:
         if message["severity"] > 1:
@@ -118,6 +142,24 @@ def versions():
     for where, told in (("Chart.yaml", chart["appVersion"]), ("kustomization.yaml", image["newTag"])):
         if told != version:
             problems.append(f"{where} says {told}, Cargo.toml says {version}")
+
+
+def rules():
+    """The chart has the alerting rules, since Helm reads nothing outside of it, and renders them as they are."""
+    written = {path.name: path.read_text() for path in RULES.glob("*.yml")}
+    kept = {path.name: path.read_text() for path in (CHART / "rules").iterdir()}
+    for name in sorted(written.keys() | kept.keys()):
+        if written.get(name) != kept.get(name):
+            problems.append(f"{name} is not the same in alerting-rules and in the chart: cp alerting-rules/*.yml {(CHART / 'rules').relative_to(ROOT)}/")
+    for url, kept in (("", "https://example.com/heartbeat_exporter/docs/runbooks"), ("https://a.example/b/", "https://a.example/b")):
+        documents = render({"prometheusRule": {"enabled": True, "runbookUrl": url}})
+        rendered = {document["metadata"]["name"]: document["spec"] for document in documents if document["kind"] == "PrometheusRule"}
+        for name, text in written.items():
+            text = text.replace("https://example.com/heartbeat_exporter/docs/runbooks", kept)
+            if rendered.pop(f"test-heartbeat-exporter-{Path(name).stem}", None) != yaml.safe_load(text):
+                problems.append(f"the chart does not render {name} as it is")
+        if rendered:
+            problems.append(f"the chart renders rules from nowhere: {', '.join(rendered)}")
 
 
 def render(values):
@@ -192,6 +234,8 @@ def check(name, documents, program):
                 complain(document, what)
         for what in selects_nothing(document, pods, services):
             complain(document, what)
+        for what in leads_nowhere(document, services):
+            complain(document, what)
         if document["kind"] == "Deployment":
             for what in deployment(document["spec"]["template"]["spec"], names, program):
                 complain(document, what)
@@ -236,6 +280,17 @@ def selects_nothing(document, pods, services):
         return
     if not any(wanted.items() <= labels.items() for labels in offered):
         yield f"its selector {wanted} selects nothing"
+
+
+def leads_nowhere(document, services):
+    if document["kind"] != "Ingress":
+        return
+    offered = {(service["metadata"]["name"], port["name"]) for service in services for port in service["spec"]["ports"]}
+    for rule in document["spec"]["rules"]:
+        for path in rule["http"]["paths"]:
+            backend = path["backend"]["service"]
+            if (backend["name"], backend["port"]["name"]) not in offered:
+                yield f"{rule['host']}{path['path']} leads to {backend}"
 
 
 def deployment(pod, names, program):

@@ -20,13 +20,18 @@ modules:
   silent: {prober: tcp, timeout: 1s, tcp: {query_response: [{expect: never}]}}
   cannot_work: {prober: http, http: {enable_http3: true, enable_http2: false, proxy_url: "http://127.0.0.1:1"}}
 heartbeats:
+  users: {alice: $2b$05$abcdefghijklmnopqrstuuIt/9/tGzLcigNq/.RWIDjeEVR30RSf.}
   store: {path: "@DIR@/heartbeats.redb"}
   services:
-    backup: {every: 2h, grace: 5m, tags: [production, database, a-tag-that-is-much-longer-than-others]}
+    backup: {every: 2h, labels: {owner: @HOSTILE@}, values: [rows], grace: 5m, tags: [production, database, a-tag-that-is-much-longer-than-others]}
     nightly: {cron: "30 2 * * *", tz: America/Argentina/ComodRivadavia, grace: 30m, namespace: batch, tags: [production]}
     report: {at: "16:05", tz: Asia/Shanghai, namespace: batch}
+    hostile: {cron: "0 4 * * 7", tz: Asia/Tokyo, namespace: batch, labels: {owner: @HOSTILE@}, tags: [@HOSTILE@]}
     never-@LONG@: {every: 1h}
 "#;
+
+/// Would be a script, a picture and text from right to left.
+const HOSTILE: &str = "\"'></pre><script>document.title='gone'</script><img src=x onerror=alert(1)>\u{202e}";
 
 /// Gives the heartbeats a past, which a receiver writes that has ended.
 fn receive(config: &str) {
@@ -40,6 +45,15 @@ fn receive(config: &str) {
             let heartbeat = service.registry.find(Lookup::Key(&name.parse().unwrap())).unwrap();
             let event = Event::new(signal, service.registry.now());
             service.registry.accept(&heartbeat, event, None).await.unwrap();
+        }
+        let heartbeat = service.registry.find(Lookup::Key(&"batch/hostile".parse().unwrap())).unwrap();
+        for (signal, run) in
+            [(Signal::Fail, None), (Signal::Start, Some(format!("{HOSTILE}{}", "r".repeat(90))))]
+        {
+            let mut event = Event::new(signal, service.registry.now());
+            (event.run, event.text) = (run, format!("{HOSTILE}\n{}", "long ".repeat(100)));
+            let body = format!("{HOSTILE}\n\0\x1b[31m\n{}\n", "no-space-".repeat(100));
+            service.registry.accept(&heartbeat, event, Some(body.into())).await.unwrap();
         }
         service.close().await;
     });
@@ -107,8 +121,10 @@ const BARS: &str = r#"(() => {
 fn pages_are_readable_on_every_screen() {
     let nginx = Nginx::start();
     let dir = tempfile::tempdir().unwrap();
-    let config =
-        CONFIG.replace("@DIR@", &dir.path().display().to_string()).replace("@LONG@", &"n".repeat(90));
+    let config = CONFIG
+        .replace("@DIR@", &dir.path().display().to_string())
+        .replace("@LONG@", &"n".repeat(90))
+        .replace("@HOSTILE@", &json!(HOSTILE).to_string());
     receive(&config);
     let exporter = nginx.exporter(&config);
     let (plain, tls) = (nginx.plain, nginx.tls);
@@ -129,6 +145,8 @@ fn pages_are_readable_on_every_screen() {
     let pictures = Path::new(env!("CARGO_TARGET_TMPDIR")).join("pages");
     fs::create_dir_all(&pictures).unwrap();
     let mut browser = Browser::start();
+    // alice, for what only users see.
+    browser.header("Authorization", "Basic YWxpY2U6cGFzcyB3b3Jk");
 
     let paths = [
         ("", "start"),
@@ -141,6 +159,9 @@ fn pages_are_readable_on_every_screen() {
         ("probes/6", "cannot-work"),
         ("heartbeats", "heartbeats"),
         ("heartbeats?state=down&tag=production", "no-heartbeats"),
+        ("heartbeats?name=backup", "heartbeat"),
+        ("heartbeats?name=batch/hostile", "hostile-heartbeat"),
+        (&format!("heartbeats?name=never-{}", "n".repeat(90)), "new-heartbeat"),
         ("configuration", "configuration"),
         ("configuration?module=cannot_work", "module"),
     ];
@@ -167,6 +188,11 @@ fn pages_are_readable_on_every_screen() {
             assert_eq!(browser.evaluate(BARS), json!([bars, 0]), "{id} {width}");
         }
     }
+    browser.open(&format!("{base}/heartbeats?name=batch/hostile"));
+    let inert = "[document.title, document.images.length, document.querySelectorAll('pre').length]";
+    assert_eq!(browser.evaluate(inert), json!(["Heartbeat batch/hostile – heartbeat_exporter", 0, 3]));
+    let shown = browser.evaluate("document.querySelector('#message ~ pre').textContent");
+    assert!(shown.as_str().unwrap().starts_with(&HOSTILE.replace('\u{202e}', "\\u{202e}")), "{shown}");
     use_the_pages(&mut browser, &base, &probes[0].1, &exporter);
 }
 

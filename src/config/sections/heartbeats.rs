@@ -8,6 +8,7 @@ use chrono_tz::Tz;
 
 use super::tls::TlsConfig;
 use super::{at_most_one, is_written, note_unused};
+use crate::config::FILE_INDENT;
 use crate::config::decode::{Context, Decode, Segment, key_text, mapping, quote, read_into, unknown_key};
 use crate::config::duration::SignedDuration;
 use crate::config::map::Map;
@@ -279,6 +280,25 @@ impl Heartbeats {
     }
 }
 
+impl Heartbeats {
+    /// One heartbeat as `/config` has it; `None` if the file has none of this name.
+    pub fn service_yaml(&self, key: &Key) -> Option<String> {
+        Some(self.excerpt("services", &Services(vec![self.services.get(key)?])))
+    }
+
+    /// How heartbeats are made by their first signal, as `/config` has it.
+    pub fn provision_yaml(&self) -> Option<String> {
+        Some(self.excerpt("provision", self.provision.as_ref()?))
+    }
+
+    fn excerpt(&self, key: &str, value: &dyn Emit) -> String {
+        let mut out = Emitter::new(FILE_INDENT);
+        // Paths of the mask begin at the section.
+        out.masked(self.mask.as_ref(), |out| out.entry(key, value));
+        out.finish()
+    }
+}
+
 impl Emit for Heartbeats {
     fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -290,13 +310,13 @@ impl Emit for Heartbeats {
                 out.field("ping_key", &self.ping_key);
                 out.field("users", &self.users);
                 out.field("provision", &self.provision);
-                out.entry("services", &Services(&self.services));
+                out.entry("services", &Services(self.services.values().collect()));
             });
         });
     }
 }
 
-struct Services<'h>(&'h BTreeMap<Key, Declared>);
+struct Services<'h>(Vec<&'h Declared>);
 
 impl Emit for Services<'_> {
     fn is_empty(&self) -> bool {
@@ -304,8 +324,8 @@ impl Emit for Services<'_> {
     }
     fn emit(&self, out: &mut Emitter) {
         out.block("{}", |out| {
-            for (key, declared) in self.0 {
-                out.entry(key.name(), &declared.written());
+            for declared in &self.0 {
+                out.entry(declared.definition.key.name(), &declared.written());
             }
         });
     }
@@ -702,7 +722,13 @@ mod tests {
                     uuid: <secret>\n            token: <secret>\n";
         assert_eq!(file.to_yaml(), want);
         let key = Key::new("batch", "job").unwrap();
-        let declared = &file.heartbeats.unwrap().services[&key];
+        let section = file.heartbeats.unwrap();
+        let of_one = "services:\n    job:\n        namespace: batch\n        every: 1h0m0s\n        id: abc\n        \
+                      uuid: <secret>\n        token: <secret>\n";
+        assert_eq!(section.service_yaml(&key).unwrap(), of_one);
+        assert_eq!(section.service_yaml(&Key::new("batch", "none").unwrap()), None);
+        assert_eq!(section.provision_yaml(), None);
+        let declared = &section.services[&key];
         assert_eq!(declared.definition.schedule, Schedule::Every(TimeDelta::hours(1)));
         assert_eq!(declared.definition.grace, DEFAULT_GRACE);
     }

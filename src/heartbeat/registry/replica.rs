@@ -66,6 +66,8 @@ impl Registry {
             Some(written) => Some(self.read_definition(&self.settings(), key, &written)?),
             None => None,
         };
+        // Before the lock: whoever notices a pause or a step of the clock looks at all heartbeats.
+        let now = self.now();
         let mut index = self.index_mut();
         let found = index.by_key.get(key).cloned();
         if let Some(heartbeat) = found.filter(|heartbeat| heartbeat.origin() == Origin::File) {
@@ -81,7 +83,6 @@ impl Registry {
         if let Some(what) = index.taken(&declared) {
             return Err(format!("another heartbeat has its {what}"));
         }
-        let now = self.now();
         let heartbeat = match index.remove(key) {
             Some(heartbeat) => {
                 self.redefine(&heartbeat, &mut heartbeat.lock(), &declared, now);

@@ -8,6 +8,7 @@ mod window;
 mod zone;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use chrono_tz::Tz;
 
 pub use calendar::Calendar;
 pub use cron::Cron;
@@ -90,6 +91,16 @@ impl Schedule {
             Self::Cron(_) => "cron",
             Self::Calendar(_) => "calendar",
             Self::Window(_) => "at",
+        }
+    }
+
+    /// The zone its times are in; none where it only counts.
+    pub fn zone(&self) -> Option<Tz> {
+        match self {
+            Self::Every(_) => None,
+            Self::Cron(cron) => Some(cron.zone()),
+            Self::Calendar(calendar) => Some(calendar.zone()),
+            Self::Window(window) => Some(window.zone()),
         }
     }
 }

@@ -59,6 +59,11 @@ impl Browser {
         browser
     }
 
+    /// Sends a header with every request from now on.
+    pub fn header(&mut self, name: &str, value: &str) {
+        self.call("Network.setExtraHTTPHeaders", json!({ "headers": { name: value } }));
+    }
+
     /// A screen of this width, and which colours its owner likes.
     pub fn screen(&mut self, width: u32, scheme: &str) {
         let is_phone = width < 600;

@@ -5,6 +5,7 @@ use chrono_tz::Tz;
 use super::*;
 use crate::heartbeat::clock::Cause;
 use crate::heartbeat::schedule::Cron;
+use crate::heartbeat::store::Change;
 
 fn cron(name: &str, text: &str) -> Definition {
     Definition { schedule: Schedule::from(Cron::parse(text, Tz::UTC).unwrap()), ..every(name, 1, 300) }
@@ -222,4 +223,19 @@ async fn what_changes_twice_between_two_writings_is_written_once() {
     let flushed = tokio::time::timeout(Duration::from_secs(10), story.registry.flush()).await;
     flushed.expect("the flush waits for nobody").unwrap();
     assert_eq!(story.state("a"), State::Late);
+}
+
+#[tokio::test]
+async fn a_definition_from_elsewhere_may_be_the_first_to_notice_a_pause() {
+    let story = Story::new(vec![every("a", 60, 60)]);
+    story.clock.sleep(30);
+    let (changes, receiver) = mpsc::channel(1);
+    let value = Some(b"300".as_slice().into());
+    let change = Change::Entry { kind: Kind::Definition, key: "default/b".into(), value };
+    changes.send(change).await.unwrap();
+    drop(changes);
+    // Noticing it takes a lock that must not be held already.
+    story.registry.follow(receiver).await;
+    assert_eq!(story.registry.blind_seconds(Cause::Pause), 30.0);
+    assert_eq!(story.state("b"), State::New);
 }
