@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
+use rlimit::Resource;
+
 use super::Metric;
 use super::durations::Durations;
 use super::names as n;
@@ -373,19 +375,17 @@ const BUILD_LABELS: [(&str, &str); 7] = [
 /// The `process_*` families; each is left out where the system does not tell.
 fn write_process(w: &mut Writer<'_>, files: Option<&OpenFiles>) {
     let stat = Stat::parse(&read_proc("/proc/self/stat"));
-    let status = read_proc("/proc/self/status");
-    let limits = read_proc("/proc/self/limits");
     let network = read_proc("/proc/self/net/netstat");
     let families = [
         (n::PROCESS_CPU_SECONDS_TOTAL, stat.as_ref().map(|stat| stat.cpu_seconds)),
-        (n::PROCESS_MAX_FDS, soft_limit(&limits, "Max open files")),
+        (n::PROCESS_MAX_FDS, soft_limit(Resource::NOFILE)),
         (n::PROCESS_NETWORK_RECEIVE_BYTES_TOTAL, ip_octets(&network, "InOctets")),
         (n::PROCESS_NETWORK_TRANSMIT_BYTES_TOTAL, ip_octets(&network, "OutOctets")),
         (n::PROCESS_OPEN_FDS, files.map(|files| files.all)),
-        (n::PROCESS_RESIDENT_MEMORY_BYTES, status_bytes(&status, "VmRSS:")),
+        (n::PROCESS_RESIDENT_MEMORY_BYTES, stat.as_ref().map(|stat| stat.resident_bytes)),
         (n::PROCESS_START_TIME_SECONDS, stat.as_ref().and_then(Stat::start_time)),
-        (n::PROCESS_VIRTUAL_MEMORY_BYTES, status_bytes(&status, "VmSize:")),
-        (n::PROCESS_VIRTUAL_MEMORY_MAX_BYTES, soft_limit(&limits, "Max address space")),
+        (n::PROCESS_VIRTUAL_MEMORY_BYTES, stat.as_ref().map(|stat| stat.virtual_bytes)),
+        (n::PROCESS_VIRTUAL_MEMORY_MAX_BYTES, soft_limit(Resource::AS)),
     ];
     for (metric, value) in families {
         if let Some(value) = value {
@@ -412,6 +412,8 @@ struct Stat {
     cpu_seconds: f64,
     /// Start of the process in ticks since the boot.
     start_ticks: f64,
+    virtual_bytes: f64,
+    resident_bytes: f64,
 }
 
 impl Stat {
@@ -421,7 +423,12 @@ impl Stat {
         let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
         // Numbers in proc(5) begin with 1, and the first two fields are cut off.
         let field = |number: usize| fields.get(number - 3)?.parse::<f64>().ok();
-        Some(Self { cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND, start_ticks: field(22)? })
+        Some(Self {
+            cpu_seconds: (field(14)? + field(15)?) / TICKS_PER_SECOND,
+            start_ticks: field(22)?,
+            virtual_bytes: field(23)?,
+            resident_bytes: field(24)? * page_bytes(),
+        })
     }
 
     /// As it was at the first look: the time of the boot moves with the clock, the start of a process does not.
@@ -438,20 +445,17 @@ impl Stat {
 /// `USER_HZ`, the kernel's clock tick as user space sees it: 100 on every platform we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// A line such as `VmRSS:      1234 kB` of `/proc/self/status`.
-fn status_bytes(status: &str, key: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
-    let kib: f64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024.0)
+#[expect(unsafe_code, reason = "std does not know the size of a page")]
+fn page_bytes() -> f64 {
+    // SAFETY: it takes a number and returns one, and touches nothing of ours.
+    let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    bytes.into_value()
 }
 
-/// The soft limit of a line of `/proc/self/limits`; -1 when unlimited.
-fn soft_limit(limits: &str, key: &str) -> Option<f64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix(key))?;
-    match line.split_ascii_whitespace().next()? {
-        "unlimited" => Some(-1.0),
-        number => number.parse().ok(),
-    }
+/// The soft limit of a resource; -1 when unlimited.
+fn soft_limit(resource: Resource) -> Option<f64> {
+    let soft = resource.get_soft().ok()?;
+    Some(if soft == rlimit::INFINITY { -1.0 } else { soft.into_value() })
 }
 
 /// A column of the `IpExt` rows of `/proc/self/net/netstat`: one row of names, one of values.
@@ -602,14 +606,24 @@ mod tests {
     #[test]
     fn files_of_the_proc_filesystem() {
         let stat = "12 (a) b) S 1 12 12 0 -1 4194560 250 0 0 0 150 50 0 0 20 0 3 0 7200 999 888 1";
-        assert_eq!(Stat::parse(stat), Some(Stat { cpu_seconds: 2.0, start_ticks: 7200.0 }));
+        let want = Stat {
+            cpu_seconds: 2.0,
+            start_ticks: 7200.0,
+            virtual_bytes: 999.0,
+            resident_bytes: 888.0 * page_bytes(),
+        };
+        assert_eq!(Stat::parse(stat), Some(want));
         assert_eq!(Stat::parse("12 (a) S 1"), None);
-        assert_eq!(status_bytes("VmPeak:\t 9 kB\nVmRSS:\t     1234 kB\n", "VmRSS:"), Some(1_263_616.0));
-        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
-            Max open files            1024                 524288               files\n\
-            Max address space         unlimited            unlimited            bytes\n";
-        assert_eq!(soft_limit(limits, "Max open files"), Some(1024.0));
-        assert_eq!(soft_limit(limits, "Max address space"), Some(-1.0));
+        // Against what another file of the kernel says, in its own unit.
+        let limits = fs::read_to_string("/proc/self/limits").unwrap();
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let soft = line.split_ascii_whitespace().next().unwrap().parse().ok().unwrap_or(-1.0);
+        assert_eq!(soft_limit(Resource::NOFILE), Some(soft));
+        let status = fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        let resident = line.trim().strip_suffix(" kB").unwrap().parse::<f64>().unwrap() * 1024.0;
+        let ours = Stat::parse(&read_proc("/proc/self/stat")).unwrap().resident_bytes;
+        assert!((0.5..2.0).contains(&(ours / resident)), "{ours} and {resident}");
         let netstat = "TcpExt: A\nTcpExt: 1\nIpExt: InPkts InOctets OutOctets\nIpExt: 5 600 700\n";
         assert_eq!(ip_octets(netstat, "OutOctets"), Some(700.0));
         assert_eq!(ip_octets("", "OutOctets"), None);
