@@ -42,6 +42,9 @@ pub struct Record {
     /// The present or the last down episode.
     #[serde(skip_serializing_if = "is_default")]
     pub episode: Option<Episode>,
+    /// Whether its own key in the shared store is there, for nodes that have one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<Presence>,
     /// Until when nothing is expected.
     #[serde(skip_serializing_if = "is_default")]
     pub pause: Option<Pause>,
@@ -132,7 +135,7 @@ pub type ByState<V> = Few<State, V, { State::ALL.len() }>;
 
 /// Why a heartbeat is down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// Its last run failed.
     Failed,
@@ -142,13 +145,16 @@ pub enum Reason {
     Overrun,
     /// Silence.
     Missed,
+    /// Its own key in the shared store is gone.
+    RegistryLost,
     /// It reports success again and again, and does not get on.
     Stuck,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 5] = [Self::Failed, Self::Data, Self::Overrun, Self::Missed, Self::Stuck];
+    pub const ALL: [Self; 6] =
+        [Self::Failed, Self::Data, Self::Overrun, Self::Missed, Self::RegistryLost, Self::Stuck];
 
     /// Its value of the label `reason`.
     pub fn as_str(self) -> &'static str {
@@ -157,6 +163,7 @@ impl Reason {
             Self::Data => "data",
             Self::Overrun => "overrun",
             Self::Missed => "missed",
+            Self::RegistryLost => "registry_lost",
             Self::Stuck => "stuck",
         }
     }
@@ -175,6 +182,16 @@ pub struct Episode {
     pub until: Option<Time>,
     /// Result of the follow-up probe, if there was one.
     pub probe_success: Option<bool>,
+}
+
+/// The key that a node holds by a lease of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Presence {
+    /// It is there.
+    Here,
+    /// It was there, and is gone since.
+    Gone(Time),
 }
 
 /// A time in which nothing is expected.
@@ -293,6 +310,7 @@ impl Record {
             state: State::New,
             changed: created,
             episode: None,
+            presence: None,
             pause: None,
             counted: None,
             exit_code: None,

@@ -8,7 +8,9 @@ use chrono::TimeDelta;
 use super::definition::Definition;
 use super::event::{Event, Signal};
 use super::histogram::{LATENESS_BOUNDS, RUN_BOUNDS, TRANSIT_BOUNDS};
-use super::record::{Episode, MAX_RECENT, MAX_RUNS, MAX_TEXT_BYTES, Pause, Reason, Recent, Record, State};
+use super::record::{
+    Episode, MAX_RECENT, MAX_RUNS, MAX_TEXT_BYTES, Pause, Presence, Reason, Recent, Record, State,
+};
 use super::schedule::Time;
 use super::shift;
 
@@ -87,6 +89,8 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         Some(Reason::Overrun)
     } else if passed(status.deadline) {
         Some(Reason::Missed)
+    } else if matches!(record.presence, Some(Presence::Gone(_))) {
+        Some(Reason::RegistryLost)
     } else if is_stuck(definition, record) {
         Some(Reason::Stuck)
     } else {
@@ -96,7 +100,7 @@ pub fn evaluate(definition: &Definition, record: &Record, now: Time) -> Status {
         State::Down
     } else if !record.runs.is_empty() {
         State::Running
-    } else if record.contact.is_none() {
+    } else if record.contact.is_none() && record.presence.is_none() {
         State::New
     } else if passed(slot.map(|slot| slot.closes)) && definition.schedule.kind() != "at"
         || passed(status.expected)
@@ -343,6 +347,8 @@ fn contact(definition: &Definition, record: &mut Record, event: &Event) {
     record.contact = Some(now);
     record.credit = None;
     record.counted = None;
+    // It lives, wherever its key is.
+    record.presence = record.presence.filter(|presence| *presence == Presence::Here);
     record.failed = event.signal == Signal::Fail;
     record.has_data = event.signal == Signal::Data;
     record.text.clear();
@@ -365,6 +371,25 @@ fn contact(definition: &Definition, record: &mut Record, event: &Event) {
             _ => Some((token.clone(), 1)),
         };
     }
+}
+
+/// The heartbeat's own key in the shared store is there, or is not. Whether that is news.
+///
+/// A key that has never been there is missed by nobody. One that is gone is a failure at once, until it is back or a
+/// signal ends a run; a pause forgives it as long as it lasts.
+pub fn set_present(definition: &Definition, record: &mut Record, is_present: bool, now: Time) -> bool {
+    let presence = match (is_present, record.presence) {
+        (true, _) => Some(Presence::Here),
+        (false, Some(Presence::Here)) => Some(Presence::Gone(now)),
+        (false, before) => before,
+    };
+    if presence == record.presence {
+        return false;
+    }
+    record.presence = presence;
+    let status = evaluate(definition, record, now);
+    note(record, &status, now);
+    true
 }
 
 /// Nothing is expected from `now` to `until`, or until [`resume`].

@@ -107,6 +107,7 @@ closed_set! {
         Overrun = "overrun" "a run of the heartbeat's job takes too long",
         Failed = "failed" "the heartbeat's job reported a failure",
         Data = "data" "the last check-in of the heartbeat carried data, which counts as a failure",
+        RegistryLost = "registry_lost" "the key that the heartbeat's node held in etcd is gone",
         Stuck = "stuck" "the heartbeat reports success again and again without progress",
         NeverSeen = "never_seen" "the heartbeat has never reported",
         Unsupported = "unsupported" "the prober needs something that this operating system does not have",

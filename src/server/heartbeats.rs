@@ -116,6 +116,7 @@ fn failure(reason: Reason) -> Failure {
         Reason::Data => Failure::Data,
         Reason::Overrun => Failure::Overrun,
         Reason::Missed => Failure::Missed,
+        Reason::RegistryLost => Failure::RegistryLost,
         Reason::Stuck => Failure::Stuck,
     }
 }

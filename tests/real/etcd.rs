@@ -272,6 +272,21 @@ fn three_receivers_share_what_they_know_and_one_dies() {
     d.close();
     a.until_receiver("d", false);
     assert!(left.elapsed() < LEASE, "{:?}", left.elapsed());
+    // A node that holds a key by a lease.
+    let granted = etcd.ctl(&["lease", "grant", "60"]);
+    let lease = granted.split(' ').nth(1).unwrap();
+    etcd.ctl(&["put", &format!("--lease={lease}"), "/heartbeats/presence/ns/node", ""]);
+    let presence = |is_present| Change::Presence { key: "ns/node".into(), is_present };
+    assert_eq!(a.next(), presence(true));
+    let mut late = Receiver::new("late", &endpoints);
+    assert_eq!(late.recovered.present, ["ns/node".into()]);
+    while late.next() != presence(true) {}
+    a.until_receiver("late", true);
+    etcd.ctl(&["lease", "revoke", lease]);
+    assert_eq!(a.next(), presence(false));
+    while late.next() != presence(false) {}
+    late.close();
+    a.until_receiver("late", false);
     // A hand at etcdctl is just another writer.
     etcd.ctl(&["put", "/heartbeats/records/ns/hand", "{}"]);
     etcd.ctl(&["del", "/heartbeats/records/ns/hand"]);

@@ -191,7 +191,7 @@ impl Registry {
         });
     }
 
-    fn every(&self, mut change: impl FnMut(&Self, &Arc<Heartbeat>, &mut Cell)) {
+    pub(super) fn every(&self, mut change: impl FnMut(&Self, &Arc<Heartbeat>, &mut Cell)) {
         for heartbeat in self.index().by_key.values() {
             change(self, heartbeat, &mut heartbeat.lock());
         }

@@ -1,6 +1,6 @@
 //! From the configuration and the store to a registry, at start and after a reload.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use crate::config::Heartbeats;
 use crate::config::sections::heartbeats::Provision;
 use crate::heartbeat::clock::{self, Clock, Reading, Watch};
 use crate::heartbeat::hidden::Hidden;
+use crate::heartbeat::record::Presence;
 use crate::heartbeat::schedule::Time;
 use crate::heartbeat::state;
 use crate::heartbeat::store::{Entry, Recovered};
@@ -142,6 +143,14 @@ impl Registry {
             }
             index.ping_key = settings.ping_key;
         }
+        // Who has come is told later, together with those that are not known yet.
+        let present: HashSet<&str> = recovered.present.iter().map(|key| &**key).collect();
+        registry.every(|registry, heartbeat, cell| {
+            let has_key = cell.record.presence == Some(Presence::Here);
+            if has_key && !present.contains(heartbeat.key().to_string().as_str()) {
+                registry.set_present(heartbeat, cell, false, now.wall);
+            }
+        });
         *registry.settings.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(settings);
         // Without a mark, the last signal tells until when this receiver was alive.
         let mark =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
-use super::{Cell, Heartbeat, Key, Lookup, Origin, Record, Registry};
+use super::{Cell, Heartbeat, Key, Lookup, Origin, Record, Registry, Time, state};
 use crate::heartbeat::record::Counts;
 use crate::heartbeat::store::{Change, Kind};
 
@@ -21,6 +21,10 @@ impl Registry {
                     } else {
                         self.peers.left(&name);
                     }
+                }
+                Change::Presence { key, is_present } => {
+                    let Ok(key) = key.parse::<Key>() else { continue };
+                    self.take_presence(&key, is_present).await;
                 }
                 // Tells when the others were alive; our own blind time is ours.
                 Change::Entry { kind: Kind::Mark, key, value } => {
@@ -39,6 +43,46 @@ impl Registry {
                     complain(&key, taken);
                 }
             }
+        }
+    }
+
+    /// A node's own key appeared or is gone. Of a heartbeat that is not known it is like a first signal.
+    async fn take_presence(&self, key: &Key, is_present: bool) {
+        let heartbeat = match self.find(Lookup::Key(key)) {
+            Err(_) if is_present => match self.provision(key).await {
+                Ok(made) => made.heartbeat,
+                Err(error) => {
+                    warn!(heartbeat = %key, err = %error, "A node in etcd is not watched");
+                    return;
+                }
+            },
+            Err(_) => return,
+            Ok(heartbeat) => heartbeat,
+        };
+        let now = self.now();
+        self.set_present(&heartbeat, &mut heartbeat.lock(), is_present, now);
+    }
+
+    pub(super) fn set_present(
+        &self,
+        heartbeat: &Arc<Heartbeat>,
+        cell: &mut Cell,
+        is_present: bool,
+        now: Time,
+    ) {
+        let Cell { declared, record, staged, .. } = &mut *cell;
+        let mut is_news = false;
+        // A change in flight was made without this, and will take the place of ours.
+        for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+            let mut changed = Record::clone(record);
+            if state::set_present(&declared.definition, &mut changed, is_present, now) {
+                *record = Arc::new(changed);
+                is_news = true;
+            }
+        }
+        if is_news {
+            self.inner.mark_dirty(heartbeat, cell);
+            self.inner.arm(heartbeat, cell);
         }
     }
 

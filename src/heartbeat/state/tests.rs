@@ -396,6 +396,52 @@ fn f13_success_without_progress_is_a_failure_where_it_says_so() {
 }
 
 #[test]
+fn s2_a_key_that_vanishes_is_a_failure_at_once() {
+    const LOST: (State, Option<Reason>) = (State::Down, Some(Reason::RegistryLost));
+    let present = |story: &mut Story, seconds: i64, is_present: bool| {
+        let is_news = set_present(&story.definition, &mut story.record, is_present, at(seconds));
+        (is_news, story.state(seconds))
+    };
+    // What never had a key is not missed for it.
+    let mut story = Story::new(definition());
+    assert_eq!(present(&mut story, 0, false), (false, NEW));
+    story.signal(0, Signal::Success);
+    assert_eq!(present(&mut story, 1, false), (false, UP));
+
+    assert_eq!(present(&mut story, 2, true), (true, UP));
+    assert_eq!(present(&mut story, 3, true), (false, UP));
+    assert_eq!(present(&mut story, 4, false), (true, LOST));
+    assert_eq!(present(&mut story, 5, false), (false, LOST));
+    let episode = story.record.episode.unwrap();
+    assert_eq!((episode.reason, episode.since), (Reason::RegistryLost, at(4)));
+    // Back by its key, or by a signal, which its start is not.
+    assert_eq!(present(&mut story, 6, true), (true, UP));
+    present(&mut story, 7, false);
+    assert_eq!(story.signal(8, Signal::Start).state(8), LOST);
+    assert_eq!(story.signal(9, Signal::Success).state(9), UP);
+    assert_eq!(present(&mut story, 10, false), (false, UP));
+    // The deadline goes its own way.
+    assert_eq!(present(&mut story, 11, true), (true, UP));
+    assert_eq!(story.state(99), MISSED);
+    assert_eq!(present(&mut story, 100, false), (true, MISSED));
+
+    // A key alone is a sign of life, and no contact that anything could be late after.
+    let mut story = Story::new(definition());
+    assert_eq!(present(&mut story, 0, true), (true, UP));
+    assert_eq!((story.state(1_000_000), story.deadline(1_000_000)), (UP, None));
+    pause(&story.definition, &mut story.record, at(1_000_000), Some(at(1_000_100)));
+    assert_eq!(present(&mut story, 1_000_050, false), (true, PAUSED));
+    assert_eq!(story.state(1_000_100), LOST, "who has not come back by the end of the pause");
+
+    let kept = serde_json::to_string(&story.record).unwrap();
+    assert!(
+        kept.contains(r#""presence":{"gone":"#) && kept.contains(r#""reason":"registry_lost""#),
+        "{kept}"
+    );
+    assert_eq!(serde_json::from_str::<Record>(&kept).unwrap(), story.record);
+}
+
+#[test]
 fn a_pause_forgives() {
     let mut story = Story::new(definition());
     story.signal(0, Signal::Fail);

@@ -143,6 +143,8 @@ pub struct Recovered {
     pub records: Vec<Entry>,
     /// When each receiver was last alive: this one, and with etcd the others too.
     pub marks: Vec<Entry>,
+    /// Heartbeats whose own key is there, see [`Change::Presence`].
+    pub present: Vec<Box<str>>,
     /// What could not be read; `None` when all is well.
     pub loss: Option<Loss>,
 }
@@ -190,6 +192,13 @@ pub enum Change {
     Receiver {
         /// Its name.
         name: Box<str>,
+        /// Whether it is there.
+        is_present: bool,
+    },
+    /// A node that reports as a heartbeat has put its own key, or the key is gone: removed, or its lease ran out.
+    Presence {
+        /// Key of the heartbeat.
+        key: Box<str>,
         /// Whether it is there.
         is_present: bool,
     },

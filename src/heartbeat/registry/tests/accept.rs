@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::heartbeat::definition::OnMiss;
+use crate::heartbeat::record::Reason;
 
 #[tokio::test]
 async fn what_is_not_durable_has_not_happened() {
@@ -244,4 +245,41 @@ async fn receivers_know_for_how_long_they_have_not_heard_of_each_other() {
     assert_eq!(lags(), [r#"{peer="b"} 0"#, r#"{peer="host:9115"} 2"#]);
     story.hear(receiver("b", false)).await;
     assert_eq!(lags(), [r#"{peer="host:9115"} 2"#]);
+}
+
+#[tokio::test]
+async fn s2_nodes_that_hold_a_key_by_a_lease_are_watched_over_a_restart() {
+    let mut story = Story::new(vec![every("node", 60, 60), every("other", 60, 60)]);
+    let presence = |key: &str, is_present| Change::Presence { key: key.into(), is_present };
+    for key in ["default/node", "default/other", "default/unknown", "no key at all"] {
+        story.hear(presence(key, true)).await;
+    }
+    assert_eq!((story.state("node"), story.registry.len()), (State::Up, 2));
+    // A signal in flight does not bring back what vanishes meanwhile.
+    story.store.hold();
+    let heartbeat = story.heartbeat("node");
+    let event = Event::new(Signal::Start, story.registry.now());
+    let sending = story.registry.accept(&heartbeat, event, None);
+    let vanishing = async {
+        tokio::task::yield_now().await;
+        story.hear(presence("default/node", false)).await;
+        story.store.let_go(Ok(()));
+    };
+    tokio::join!(sending, vanishing).0.unwrap();
+    assert_eq!(story.view("node").status.reason, Some(Reason::RegistryLost));
+    assert!(
+        story.has(r#"heartbeat_down_reason{namespace="default",heartbeat="node",reason="registry_lost"} 1"#)
+    );
+    story.store.0.lock().unwrap().holds = false;
+    story.live(1).await;
+
+    // The node is back while nobody looks; the other one is gone.
+    story.store.0.lock().unwrap().present = vec!["default/node".into()];
+    story.restart(10);
+    assert_eq!(story.view("other").status.reason, Some(Reason::RegistryLost));
+    story.hear(presence("default/node", true)).await;
+    assert_eq!(story.state("node"), State::Running);
+    story.live(1).await;
+    story.restart(10);
+    assert_eq!((story.state("node"), story.state("other")), (State::Running, State::Down));
 }

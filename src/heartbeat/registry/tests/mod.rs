@@ -75,6 +75,7 @@ struct StoreState {
     /// Commits wait until they are let go.
     holds: bool,
     held: Vec<Held>,
+    present: Vec<Box<str>>,
 }
 
 impl Keep for TestStore {
@@ -140,6 +141,7 @@ impl TestStore {
             definitions: of(Kind::Definition),
             records: of(Kind::Record),
             marks: of(Kind::Mark),
+            present: state.present.clone(),
             loss: None,
         }
     }

@@ -61,6 +61,7 @@ async fn what_is_written_is_there_after_a_restart() {
         definitions: vec![entry("a/x", "d1")],
         records: vec![entry("a/x", "r3")],
         marks: vec![entry("me", "m1")],
+        present: Vec::new(),
         loss: None,
     };
     assert_eq!(recovered, want);

@@ -118,7 +118,7 @@ impl Committer {
         });
         let entries: Vec<_> = entries.collect();
         let size = |(key, value): &(Key, Option<Vec<u8>>)| {
-            let (Key::Entry(_, name) | Key::Receiver(name)) = key;
+            let (Key::Entry(_, name) | Key::Receiver(name) | Key::Node(name)) = key;
             name.len() + value.as_ref().map_or(0, Vec::len) + OVERHEAD
         };
         let bytes = entries.iter().map(size).sum::<usize>();

@@ -11,6 +11,8 @@ pub(super) enum Key {
     Entry(Kind, Box<str>),
     /// The presence of a receiver.
     Receiver(Box<str>),
+    /// The presence of a node that reports as this heartbeat. Never written by us.
+    Node(Box<str>),
 }
 
 /// Translates between keys of the store and keys in etcd.
@@ -26,6 +28,7 @@ pub(super) struct Keys {
 const FOLDERS: [(&str, Kind); 3] =
     [("definitions/", Kind::Definition), ("records/", Kind::Record), ("marks/", Kind::Mark)];
 const RECEIVERS: &str = "receivers/";
+const NODES: &str = "presence/";
 /// Written to see whether etcd takes writes again.
 const CHECKS: &str = "checks/";
 
@@ -52,6 +55,7 @@ impl Keys {
                 encode(format!("{prefix}/{folder}{name}"))
             }
             Key::Receiver(name) => encode(format!("{prefix}/{RECEIVERS}{name}")),
+            Key::Node(name) => encode(format!("{prefix}/{NODES}{name}")),
         }
     }
 
@@ -65,6 +69,9 @@ impl Keys {
         let rest = key.strip_prefix(&self.prefix)?.strip_prefix('/')?;
         if let Some(name) = rest.strip_prefix(RECEIVERS) {
             return Some(Key::Receiver(name.into()));
+        }
+        if let Some(name) = rest.strip_prefix(NODES) {
+            return Some(Key::Node(name.into()));
         }
         let found = FOLDERS.iter().find_map(|(folder, kind)| Some((*kind, rest.strip_prefix(folder)?)));
         found.map(|(kind, name)| Key::Entry(kind, name.into()))
@@ -109,6 +116,7 @@ mod tests {
             (Key::Entry(Kind::Record, "ns/x".into()), "/beats/records/ns/x"),
             (Key::Entry(Kind::Mark, "a".into()), "/beats/marks/a"),
             (Key::Receiver("b".into()), "/beats/receivers/b"),
+            (Key::Node("ns/x".into()), "/beats/presence/ns/x"),
         ];
         for (key, text) in cases {
             assert_eq!(decode(&keys.encode(&key)).unwrap(), text.as_bytes());

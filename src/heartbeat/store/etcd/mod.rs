@@ -1,7 +1,7 @@
 //! The store in etcd, shared by several receivers, over its JSON gateway (etcd API v3).
 //!
 //! Keys below the prefix: `definitions/NAMESPACE/NAME`, `records/NAMESPACE/NAME`, `marks/RECEIVER`, and
-//! `receivers/RECEIVER` with a lease. A value is a line that says which process wrote it, and the bytes.
+//! `receivers/RECEIVER` with a lease. Nodes put `presence/NAMESPACE/NAME` with a lease of their own. A value is a line that says which process wrote it, and the bytes.
 //! Every commit is a proposal to all members of etcd; those that wait go together. Bodies stay in the
 //! memory of the receiver that got them.
 
@@ -101,8 +101,12 @@ pub(super) async fn open(settings: EtcdSettings, metrics: Arc<StoreMetrics>) -> 
         .map_err(|error: Failure| unusable(error.to_string()))?;
     let mut recovered = Recovered::default();
     for (key, stored) in &listed.entries {
-        if let Key::Entry(kind, name) = key {
-            recovered.add(*kind, (name.clone(), shared.keys.payload(stored).1.into()));
+        match key {
+            Key::Entry(kind, name) => {
+                recovered.add(*kind, (name.clone(), shared.keys.payload(stored).1.into()));
+            }
+            Key::Node(name) => recovered.present.push(name.clone()),
+            Key::Receiver(_) => {}
         }
     }
     info!(endpoint = %reader.endpoint(), revision = listed.revision, "Opened the heartbeat store in etcd");

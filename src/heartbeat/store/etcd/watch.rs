@@ -102,7 +102,8 @@ pub(super) async fn run(client: Client, shared: Arc<Shared>, listed: Listed, cha
     let known = listed.entries.into_keys().collect();
     let mut watch = Watch { client, shared, changes, known, revision: listed.revision };
     // What happened before the watch began is told like what happens later.
-    let present: Vec<_> = watch.known.iter().filter(|key| matches!(key, Key::Receiver(_))).cloned().collect();
+    let is_presence = |key: &&Key| matches!(key, Key::Receiver(_) | Key::Node(_));
+    let present: Vec<_> = watch.known.iter().filter(is_presence).cloned().collect();
     for key in present {
         if watch.tell(key, Some(&[])).await.is_err() {
             return;
@@ -237,6 +238,7 @@ impl Watch {
             _ if is_ours => return Ok(()),
             Key::Receiver(name) if *name == *self.shared.keys.receiver => return Ok(()),
             Key::Receiver(name) => Change::Receiver { name, is_present: value.is_some() },
+            Key::Node(key) => Change::Presence { key, is_present: value.is_some() },
             Key::Entry(kind, key) => {
                 let value = value.map(|stored| Box::from(self.shared.keys.payload(stored).1));
                 Change::Entry { kind, key, value }
