@@ -43,7 +43,7 @@ pub struct Record {
     #[serde(skip_serializing_if = "is_default")]
     pub episode: Option<Episode>,
     /// Whether its own key in the shared store is there, for nodes that have one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "is_default")]
     pub presence: Option<Presence>,
     /// Until when nothing is expected.
     #[serde(skip_serializing_if = "is_default")]

@@ -122,6 +122,7 @@ fn failure(place: Place, view: &View, reason: Reason) -> Markup {
         Reason::Overrun => "A run should have ended by now, and has not reported its end.",
         Reason::Missed => "Nothing was received by the deadline.",
         Reason::Stuck => "It reports success again and again, but its progress has not changed.",
+        Reason::RegistryLost => "Its key in etcd has vanished.",
     };
     html! {
         section class="card failure" aria-labelledby="failure" {
