@@ -1,11 +1,12 @@
 //! `${env:NAME}` and `${file:path}`: values reach the peer, nobody else sees them, and files are read again.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use crate::support::exporter::{Dir, Exporter, command};
+use crate::support::same_answer;
 
 /// What the variable SECRET and the file `secret` hold, with everything that is written in another way somewhere.
 const FROM_ENV: &str = "hunter2 $1 \"é\"\\";
@@ -63,24 +64,6 @@ fn server(answer: &'static str) -> (SocketAddr, Arc<Mutex<String>>) {
     (address, heard)
 }
 
-/// Redirects every request to a place that repeats what came; keeps it, too.
-fn http_server() -> (SocketAddr, Arc<Mutex<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::<Mutex<String>>::default();
-    let log = Arc::clone(&heard);
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut bytes = [0; 4096];
-            let length = stream.read(&mut bytes).unwrap_or(0);
-            log.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
-            let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n";
-            let _ = stream.write_all(format!("{head}Location: /?q={FROM_FILE}\r\n\r\n").as_bytes());
-        }
-    });
-    (address, heard)
-}
-
 #[test]
 fn values_reach_their_peer_and_nobody_else() {
     let dir = Dir::new();
@@ -92,7 +75,9 @@ fn values_reach_their_peer_and_nobody_else() {
     command.envs([("SECRET", FROM_ENV), ("HOST", "hunter2.test"), ("REGION", "north"), ("FAMILY", "ip4")]);
     let exporter = Exporter::start_listening(dir, &mut command);
     let (lines, heard) = server("bye\n");
-    let (http, http_heard) = http_server();
+    // What a redirect repeats is not to be seen either.
+    let head = "HTTP/1.1 302 Found\r\nContent-Length: 0\r\nConnection: close\r\n";
+    let (http, http_heard) = same_answer::start(format!("{head}Location: /?q={FROM_FILE}\r\n\r\n"));
     let modules = ["http", "header", "redirect", "tcp", "bytes", "source", "files", "dns", "websocket"];
     for module in modules {
         let target = match module {

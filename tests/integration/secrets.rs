@@ -1,10 +1,7 @@
 //! A secret of the configuration reaches its peer and nobody else.
 
-use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
-
 use crate::support::exporter::{Dir, Exporter, run};
+use crate::support::same_answer;
 
 /// Begins each planted secret.
 const SECRET: &str = "hunter2";
@@ -68,23 +65,6 @@ fn basic(password: &str) -> String {
     data_encoding::BASE64.encode(format!("user:{password}").as_bytes())
 }
 
-/// Refuses every request and keeps what was sent.
-fn server() -> (SocketAddr, Arc<Mutex<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let heard = Arc::<Mutex<String>>::default();
-    let log = Arc::clone(&heard);
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().map_while(Result::ok) {
-            let mut bytes = [0; 4096];
-            let length = stream.read(&mut bytes).unwrap_or(0);
-            log.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..length]));
-            let _ = stream.write_all(b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
-        }
-    });
-    (address, heard)
-}
-
 /// `cert` is no secret: `/config` shows it, as the peer does.
 fn check(place: &str, text: &str) {
     let text = text.replace("hunter2 is no certificate", "").replace("hunter2-cert", "");
@@ -103,7 +83,7 @@ fn secrets_reach_their_peer_and_nobody_else() {
     let args = ["--config.file=c.yml", "--web.listen-address=127.0.0.1:0", "--log.level=debug"];
     let more = ["--log.prober=debug", "--log.probe-outcomes=all"];
     let exporter = Exporter::start_in(dir, &[&args[..], &more].concat());
-    let (address, heard) = server();
+    let (address, heard) = same_answer::start("HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n");
     let modules: Vec<&str> = CONFIG
         .lines()
         .filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' '))?.split(':').next())

@@ -14,6 +14,7 @@ pub mod peers;
 #[cfg(target_os = "linux")]
 pub mod receiver;
 pub mod requests;
+pub mod same_answer;
 pub mod session;
 
 use std::time::Duration;
