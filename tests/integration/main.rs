@@ -12,6 +12,7 @@ mod cli;
 #[cfg(target_os = "linux")]
 mod client {
     mod agent;
+    mod end_to_end;
     mod output;
     mod reports;
     mod signals;
