@@ -11,8 +11,10 @@ pub(super) mod connection;
 mod cookies;
 mod dial;
 mod http3;
+mod judge;
 mod oauth2;
 mod phases;
+mod progress;
 mod proxy;
 mod redirect;
 pub(super) mod request;
@@ -25,14 +27,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use hyper::header::{self, HeaderMap};
-use hyper::{Method, Version};
+use hyper::Method;
+use hyper::header;
 
-use self::body::{Body, Compression};
+use self::body::Compression;
 use self::checks::HeaderCheck;
-use self::connection::{Arrival, Response, Stream};
+use self::connection::{Response, Stream};
 use self::cookies::{Jar, Site};
 use self::oauth2::TokenSource;
+use self::progress::Progress;
 use self::proxy::Proxies;
 use self::redirect::{MAX_REDIRECTS, Rule};
 use self::request::{Outgoing, Template};
@@ -45,7 +48,7 @@ use crate::logging::Level;
 use crate::metrics::names;
 use crate::net::connect;
 use crate::net::resolve::{self, Address, Preference};
-use crate::net::tls::{Observer, TlsClient, TlsFacts, TlsStream};
+use crate::net::tls::{Observer, TlsClient, TlsStream};
 use crate::regex::GoRegex;
 use crate::runner::{Phase, ProbeError, Reason, Report, Run};
 
@@ -121,90 +124,6 @@ impl Prober for Http {
 
     fn accepts(&self, target: &str) -> bool {
         Url::parse_target(target).is_ok_and(|url| !url.host.is_empty())
-    }
-}
-
-/// What is known about the exchange so far.
-#[derive(Default)]
-struct Progress<'a> {
-    open: Vec<dial::Open<'a>>,
-    /// Of the hop that is running over HTTP/1.
-    arrival: Arc<Arrival>,
-    requested: bool,
-    hops: Vec<phases::Hop>,
-    redirects: u32,
-    status: u16,
-    version: Option<Version>,
-    is_tls: bool,
-    content_length: i64,
-    body_length: u64,
-    last_modified: Option<SystemTime>,
-    regex_failed: bool,
-    cel_failed: bool,
-    facts: Option<TlsFacts>,
-    /// Sees the last handshake, in case it does not come to its end.
-    observer: Option<Observer>,
-    failure: Option<ProbeError>,
-}
-
-impl Progress<'_> {
-    /// Keeps the first failure; later checks still run, because their metrics are wanted.
-    fn fail(&mut self, report: &mut Report, error: ProbeError) {
-        report.log(Level::Error, "Check failed", || {
-            vec![("reason", error.reason.to_string()), ("err", error.chain())]
-        });
-        self.failure.get_or_insert(error);
-    }
-
-    /// Ends what the deadline or an error has cut: a response that began, a body that did not end.
-    fn settle(&mut self) {
-        let (first_byte, has_response) = (self.arrival.first_byte.get().copied(), self.status != 0);
-        if let Some(hop) = self.hops.last_mut().filter(|hop| hop.ready.is_some()) {
-            hop.first_byte = hop.first_byte.or(first_byte);
-            if has_response {
-                hop.end.get_or_insert_with(Instant::now);
-            }
-        }
-    }
-
-    /// Turns what is known into samples; runs whatever happened before.
-    fn write(mut self, has_cel: bool, report: &mut Report) {
-        self.settle();
-        let samples = &mut report.samples;
-        samples.set(names::PROBE_HTTP_STATUS_CODE, u32::from(self.status));
-        samples.set(names::PROBE_HTTP_CONTENT_LENGTH, self.content_length);
-        samples.set(names::PROBE_HTTP_UNCOMPRESSED_BODY_LENGTH, self.body_length);
-        samples.set(names::PROBE_HTTP_REDIRECTS, self.redirects);
-        samples.set(names::PROBE_HTTP_SSL, self.is_tls);
-        samples.set(names::PROBE_HTTP_VERSION, version_number(self.version));
-        samples.set(names::PROBE_FAILED_DUE_TO_REGEX, self.regex_failed);
-        if has_cel {
-            samples.set(names::PROBE_FAILED_DUE_TO_CEL, self.cel_failed);
-        }
-        if let Some(Ok(since)) = self.last_modified.map(|time| time.duration_since(SystemTime::UNIX_EPOCH)) {
-            samples.set(names::PROBE_HTTP_LAST_MODIFIED_TIMESTAMP_SECONDS, since.as_secs());
-        }
-        if self.requested {
-            if self.hops.len() > 1 {
-                // Any redirect begins the phase, also one whose lookups are left to a proxy.
-                samples.add_one(names::PROBE_HTTP_DURATION_SECONDS, "phase", "resolve", 0.0);
-            }
-            for hop in &self.hops {
-                hop.add_to(samples);
-            }
-        }
-        let facts = self.facts.take().or_else(|| self.observer.map(|observer| observer.take()));
-        if let Some(facts) = &facts {
-            tls_report::write(report, facts, tls_report::Families::HTTP);
-        }
-    }
-
-    fn hop(&mut self) -> &mut phases::Hop {
-        if self.hops.is_empty() {
-            self.hops.push(phases::Hop::default());
-        }
-        let last = self.hops.len() - 1;
-        &mut self.hops[last]
     }
 }
 
@@ -529,194 +448,7 @@ impl Http {
             }
         }
     }
-
-    /// Reads the final response and checks it; the first failure is the probe's reason.
-    async fn judge<'a>(
-        &self,
-        run: &Run<'a>,
-        report: &mut Report,
-        progress: &mut Progress<'a>,
-        mut response: Response,
-        from: &Next<'_>,
-    ) -> Result<(), ProbeError> {
-        let is_tls = progress.facts.is_some();
-        let headers = std::mem::take(&mut response.head.headers);
-        let status = response.head.status.as_u16();
-        progress.status = status;
-        progress.version = Some(response.head.version);
-        progress.is_tls = is_tls;
-        progress.content_length = self.content_length(&headers, &response);
-        progress.last_modified = last_modified(&headers);
-        report.log(Level::Debug, "Received HTTP response", || vec![("status_code", status.to_string())]);
-
-        if let Err(error) = checks::status(status, &self.valid_status) {
-            progress.fail(report, from.refused_by_proxy(status).unwrap_or(error));
-            if let Some(tokens) = self.tokens.as_ref().filter(|_| status == 401) {
-                tokens.forget();
-            }
-        } else if let Err(error) = checks::headers(&headers, &self.header_matches, &self.header_not_matches) {
-            progress.regex_failed = true;
-            progress.fail(report, error);
-        }
-        if let Err(name) = &self.compression {
-            let why = format!("compression {name:?} is not known");
-            progress.fail(report, ProbeError::new(Phase::Check, Reason::Config, why));
-        }
-        let has_regex = !self.body_matches.is_empty() || !self.body_not_matches.is_empty();
-        let has_cel = self.cel_matches.is_some() || self.cel_not_matches.is_some();
-        let is_wanted = progress.failure.is_none() && (has_regex || has_cel);
-
-        report.begin(Phase::Transfer);
-        let expected = u64::try_from(progress.content_length).ok();
-        // What HTTP/3 asked for by itself is nothing where there is no body.
-        let is_empty = self.template.method == Method::HEAD || matches!(status, 204 | 304);
-        let compression = match &self.compression {
-            Ok(Compression::Identity) if response.gzip && !is_empty => Compression::Gzip,
-            Ok(compression) => *compression,
-            Err(_) => Compression::Identity,
-        };
-        let mut body = Body::new(compression, self.body_limit, is_wanted, expected);
-        // As in the peer, a check that cannot have its body has failed, also over the deadline.
-        let before = (progress.regex_failed, progress.cel_failed);
-        progress.regex_failed |= is_wanted && has_regex;
-        progress.cel_failed |= is_wanted && has_cel && !has_regex;
-        let read = self.read(run, &mut response, &mut body, progress, &from.host).await;
-        progress.body_length = body.length();
-        drop(response);
-        if let Err(error) = read {
-            progress.fail(report, error);
-        } else if is_wanted {
-            (progress.regex_failed, progress.cel_failed) = before;
-            self.check_body(run, report, progress, body.into_kept()).await;
-        }
-        progress.hop().end = Some(Instant::now());
-        report.end();
-
-        if !self.valid_versions.is_empty() {
-            let version = version_name(progress.version);
-            if !self.valid_versions.iter().any(|valid| valid == version) {
-                let why = format!("{version} is not among {}", self.valid_versions.join(", "));
-                progress.fail(report, ProbeError::new(Phase::Check, Reason::HttpVersion, why));
-            }
-        }
-        if is_tls && self.fail_if_ssl {
-            let why = "the final response came over TLS and fail_if_ssl is set";
-            progress.fail(report, ProbeError::new(Phase::Check, Reason::TlsPresent, why));
-        }
-        if !is_tls && self.fail_if_not_ssl {
-            let why = "the final response did not come over TLS and fail_if_not_ssl is set";
-            progress.fail(report, ProbeError::new(Phase::Check, Reason::TlsAbsent, why));
-        }
-        Ok(())
-    }
-
-    async fn read(
-        &self,
-        run: &Run<'_>,
-        response: &mut Response,
-        body: &mut Body,
-        progress: &mut Progress<'_>,
-        peer: &str,
-    ) -> Result<(), ProbeError> {
-        let mut yielded = 0;
-        while let Some(chunk) = response.chunk(peer).await {
-            // In pieces, since a few compressed bytes can become a million: other probes and the
-            // deadline get their turn in between.
-            let piece = if body.is_compressed() { MAX_PIECE } else { usize::MAX };
-            for piece in chunk?.chunks(piece) {
-                let pushed = body.push(piece);
-                // Counted as it comes, for a deadline in the middle of it.
-                progress.body_length = body.length();
-                pushed?;
-                if body.length() - yielded >= MAX_AT_ONCE {
-                    yielded = body.length();
-                    tokio::task::yield_now().await;
-                    // Timers fire late while tasks are always ready.
-                    if run.deadline <= Instant::now() {
-                        return Err(ProbeError::deadline(Phase::Transfer));
-                    }
-                }
-            }
-        }
-        body.finish()
-    }
-
-    async fn check_body(
-        &self,
-        run: &Run<'_>,
-        report: &mut Report,
-        progress: &mut Progress<'_>,
-        body: Vec<u8>,
-    ) {
-        let body = if body.len() > MAX_CHECKED_IN_PLACE {
-            let (matches, not_matches) = (self.body_matches.clone(), self.body_not_matches.clone());
-            let check = move || checks::body(&body, &matches, &not_matches).map(|()| body);
-            tokio::task::spawn_blocking(check).await.unwrap_or_else(|error| {
-                let why = "the checks of the body did not finish";
-                Err(ProbeError::new(Phase::Check, Reason::Body, why).caused_by(error))
-            })
-        } else {
-            checks::body(&body, &self.body_matches, &self.body_not_matches).map(|()| body)
-        };
-        let body = match body {
-            Ok(body) => body,
-            Err(error) => {
-                progress.regex_failed = true;
-                progress.fail(report, error);
-                return;
-            }
-        };
-        if self.cel_matches.is_none() && self.cel_not_matches.is_none() {
-            return;
-        }
-        if let Err(why) = self.check_cel(run, body).await {
-            progress.cel_failed = true;
-            progress.fail(report, ProbeError::new(Phase::Check, Reason::Cel, why));
-        }
-    }
-
-    /// Evaluates off the event loop, since an expression over a large document may take long.
-    async fn check_cel(&self, _run: &Run<'_>, body: Vec<u8>) -> Result<(), String> {
-        let programs = [(self.cel_matches.clone(), true), (self.cel_not_matches.clone(), false)];
-        let judge = move || {
-            let document =
-                serde_json::from_slice(&body).map_err(|error| format!("the body is not JSON: {error}"))?;
-            for (program, fails_if) in programs {
-                let Some(program) = program else { continue };
-                let verdict = program.evaluate(&document).map_err(|error| error.to_string())?;
-                if verdict == fails_if {
-                    let verb = if verdict { "holds" } else { "does not hold" };
-                    return Err(format!("the CEL expression {:?} {verb} for the body", program.source()));
-                }
-            }
-            Ok(())
-        };
-        tokio::task::spawn_blocking(judge).await.unwrap_or_else(|error| Err(error.to_string()))
-    }
-
-    fn content_length(&self, headers: &HeaderMap, response: &Response) -> i64 {
-        let status = response.head.status;
-        if matches!(status.as_u16(), 100..=199 | 204 | 304)
-            || (response.ended && self.template.method != Method::HEAD)
-        {
-            return 0;
-        }
-        if headers.contains_key(header::TRANSFER_ENCODING) {
-            return -1;
-        }
-        let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-        // The library has refused a list of different values.
-        let first = announced.and_then(|text| text.split(',').next());
-        first.and_then(|text| text.trim().parse().ok()).unwrap_or(-1)
-    }
 }
-
-/// Compressed bytes from the wire that are taken in one go.
-const MAX_PIECE: usize = 1024;
-/// Bytes of a body after which other tasks get their turn.
-const MAX_AT_ONCE: u64 = 1 << 20;
-/// Bytes of a body that regular expressions look at without leaving the event loop.
-const MAX_CHECKED_IN_PLACE: usize = 1 << 20;
 
 /// Redirect targets and names are compared and verified without their port.
 fn without_port(host: &str) -> &str {
@@ -726,30 +458,6 @@ fn without_port(host: &str) -> &str {
             Some((name, _)) if !name.contains(':') => name,
             _ => host,
         },
-    }
-}
-
-fn last_modified(headers: &HeaderMap) -> Option<SystemTime> {
-    httpdate::parse_http_date(headers.get(header::LAST_MODIFIED)?.to_str().ok()?).ok()
-}
-
-fn version_name(version: Option<Version>) -> &'static str {
-    match version {
-        Some(Version::HTTP_10) => "HTTP/1.0",
-        Some(Version::HTTP_11) => "HTTP/1.1",
-        Some(Version::HTTP_2) => "HTTP/2.0",
-        Some(Version::HTTP_3) => "HTTP/3.0",
-        _ => "HTTP/0.9",
-    }
-}
-
-fn version_number(version: Option<Version>) -> f64 {
-    match version {
-        Some(Version::HTTP_10) => 1.0,
-        Some(Version::HTTP_11) => 1.1,
-        Some(Version::HTTP_2) => 2.0,
-        Some(Version::HTTP_3) => 3.0,
-        _ => 0.0,
     }
 }
 
