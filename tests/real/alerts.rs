@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::support::certificates::{Authority, Pair};
 use crate::support::heartbeats::Sender;
 use crate::support::prometheus::{Prometheus, parts, series};
-use crate::support::{EXPORTER, Exporter, Program, eventually, file, free_port};
+use crate::support::{EXPORTER, Exporter, Program, eventually, file, free_port, get, try_get};
 
 #[test]
 #[ignore = "needs tests/install-real-parts.sh and root"]
@@ -55,6 +55,7 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
     let [berlin, tokyo] =
         ["berlin", "tokyo"].map(|name| exporter(dir.path(), name, &modules.replace("@NAME@", name)));
     let sender = Sender::start(berlin.address(), &["backup"]);
+    let job = Sender::start(berlin.address(), &["batch/job"]);
     let sink = Sink::start();
     let alertmanager = Alertmanager::start(version, dir.path(), sink.address, berlin.address());
 
@@ -109,7 +110,40 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
         assert_eq!(alert["labels"][label], value, "{alert}");
     }
     sender.set_silent(false);
-    alertmanager.mail_with("[RESOLVED] HeartbeatMissed");
+    alertmanager.mail_with("[RESOLVED] HeartbeatMissed default");
+
+    // Another one is late, then missed. The missed one fires a while longer than it lasts, and while it does, the same
+    // heartbeat is late again, which nobody is told.
+    job.set_silent(true);
+    sink.alert("/chat", |alert| is_about_job(alert, "HeartbeatLate") && alert["status"] == "firing");
+    sink.alert("/alert", |alert| is_about_job(alert, "HeartbeatMissed"));
+    let mut signalled = None::<Instant>;
+    eventually("the late one is held back while the missed one fires", || {
+        // After the deadline, and so soon that it is missed once more before that alert ends.
+        if signalled.is_none_or(|at| at.elapsed() > Duration::from_secs(5)) {
+            get(berlin.address(), "/heartbeat/batch/job", "");
+            signalled = Some(Instant::now());
+        }
+        let alerts = alertmanager.alerts()?;
+        let find = |name| alerts.iter().find(|alert| is_about_job(alert, name));
+        let (Some(late), Some(missed)) = (find("HeartbeatLate"), find("HeartbeatMissed")) else {
+            return Err(format!("{alerts:#?}"));
+        };
+        let [late, by] = [&late["status"]["state"], &late["status"]["inhibitedBy"][0]];
+        let is_held_back = late == "suppressed" && *by == missed["fingerprint"];
+        if is_held_back && missed["status"]["state"] == "active" {
+            Ok(())
+        } else {
+            Err(format!("{alerts:#?}"))
+        }
+    });
+    job.set_silent(false);
+    alertmanager.mail_with("[RESOLVED] HeartbeatMissed batch");
+    eventually("nothing about that heartbeat is left", || {
+        let mut alerts = alertmanager.alerts()?;
+        alerts.retain(|alert| alert["labels"]["heartbeat"] == "job");
+        if alerts.is_empty() { Ok(()) } else { Err(format!("{alerts:#?}")) }
+    });
 
     // A site breaks that one place probes, and the exporter of the other place dies.
     drop(tokyo);
@@ -142,23 +176,24 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
     let since = alertmanager.started.elapsed();
     assert!(since > Duration::from_secs(10), "the alerts came after {since:?}, before their time");
     let seen = sink.seen();
-    for (alertname, instance) in [
-        ("CertificateExpired", &expired_target),
-        ("CertificateExpiresVerySoon", &ending_target),
-        ("ProbeFailing", &expired_target),
-        ("ProbeFailing", &fragile_url),
-        ("ExporterDown", &String::new()),
-        ("HeartbeatMissed", &String::new()),
+    for (alertname, label, value) in [
+        ("CertificateExpired", "instance", expired_target.as_str()),
+        ("CertificateExpiresVerySoon", "instance", &ending_target),
+        ("ProbeFailing", "instance", &expired_target),
+        ("ProbeFailing", "instance", &fragile_url),
+        ("ExporterDown", "vantage", "tokyo"),
+        ("HeartbeatMissed", "heartbeat", "backup"),
+        ("HeartbeatMissed", "heartbeat", "job"),
     ] {
         let times = seen
             .iter()
             .filter(|(path, alert)| {
                 path == "/alert"
                     && alert["labels"]["alertname"] == alertname
-                    && (instance.is_empty() || alert["labels"]["instance"] == **instance)
+                    && alert["labels"][label] == value
             })
             .count();
-        assert_eq!(times, 1, "{alertname} {instance} in {seen:#?}");
+        assert_eq!(times, 1, "{alertname} {value} in {seen:#?}");
     }
     for (path, alert) in &seen {
         let labels = &alert["labels"];
@@ -168,6 +203,9 @@ fn the_right_alerts_arrive_once_and_end(version: &str) {
         let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
         assert!(runbook.ends_with(&format!("/{}.md", labels["alertname"].as_str().unwrap())), "{alert}");
     }
+    let late = |(path, alert): &&(String, Value)| path == "/chat" && is_about_job(alert, "HeartbeatLate");
+    let firing = seen.iter().filter(late).filter(|(_, alert)| alert["status"] == "firing");
+    assert_eq!(firing.count(), 1, "{seen:#?}");
     let mails = alertmanager.mails();
     for subject in ["CertificateExpiresSoon", "ProbeScrapeFailing", "ErrorBudget"] {
         assert!(!mails.iter().any(|mail| mail.contains(subject)), "{mails:#?}");
@@ -198,12 +236,19 @@ fn copy_faster(from: &Path, to: &Path) {
     }
 }
 
-/// Two heartbeats of which each exporter has its own store.
+/// Whether an alert is this one about the heartbeat `batch/job`.
+fn is_about_job(alert: &Value, alertname: &str) -> bool {
+    let labels = &alert["labels"];
+    labels["alertname"] == alertname && labels["namespace"] == "batch" && labels["heartbeat"] == "job"
+}
+
+/// Heartbeats of which each exporter has its own store.
 const HEARTBEATS: &str = "\
 heartbeats:
   store: {path: @STORE@/@NAME@.redb}
   services:
     backup: {every: 1s, grace: 1s}
+    job: {every: 3s, grace: 1500ms, namespace: batch}
     watchdog: {every: 1h}
 ";
 
@@ -356,6 +401,13 @@ impl Alertmanager {
             .current_dir(dir);
         let program = Program::start(&mut command).accepts(port);
         Self { _program: program, mail, address: format!("127.0.0.1:{port}"), started: Instant::now() }
+    }
+
+    /// What it knows of, whether anybody is told or not.
+    fn alerts(&self) -> Result<Vec<Value>, String> {
+        let address = self.address.parse().unwrap();
+        let answer = try_get(address, "/api/v2/alerts", "").map_err(|error| error.to_string())?;
+        serde_json::from_str(&answer.body).map_err(|_| answer.body)
     }
 
     /// Subjects of the mails so far.
