@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::heartbeat::histogram::Histogram;
 use crate::heartbeat::key::Key;
 use crate::heartbeat::phi::Adaptive;
 use crate::heartbeat::schedule::{Cron, Schedule, Window};
