@@ -157,7 +157,7 @@ fn definition(server: &Server, view: &View) -> (&'static str, String) {
     };
     match written {
         Some(written) => (origin, written),
-        None => ("The configuration in force has it no more; it is watched until a restart.", String::new()),
+        None => ("The configuration in force has it no more.", String::new()),
     }
 }
 

@@ -492,7 +492,8 @@ heartbeats:
         .iter()
         .flat_map(|name| {
             let path = format!("/api/v1/heartbeats/default/{name}");
-            [format!("/probe?module=heartbeat&target={name}"), format!("{path}/messages"), path]
+            let page = format!("/heartbeats?name={name}");
+            [format!("/probe?module=heartbeat&target={name}"), page, format!("{path}/messages"), path]
         })
         .collect();
     paths.extend(

@@ -1,7 +1,9 @@
-//! packaging/completions and packaging/heartbeat_exporter.1 are what the definition of the command line gives.
+//! packaging/completions and packaging/heartbeat_exporter.1 are what the definition of the command line gives, and the
+//! Helm chart, which can have no file from outside, has the alerting rules.
 //!
 //! With `UPDATE_FIXTURES=1` they are written, not compared.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -32,8 +34,23 @@ fn check(name: &str, got: &str) {
         fs::write(path, got).unwrap();
     } else {
         let there = fs::read_to_string(&path).unwrap_or_default();
-        assert!(there == got, "packaging/{name} is not of this command line: run with UPDATE_FIXTURES=1");
+        assert!(there == got, "packaging/{name} is out of date: run with UPDATE_FIXTURES=1");
     }
+}
+
+#[test]
+fn rules_of_the_chart() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = |folder: &str| -> BTreeSet<String> {
+        let names = fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).filter(|name| name.ends_with(".yml")).collect()
+    };
+    let rules = files("alerting-rules");
+    for name in &rules {
+        let text = fs::read_to_string(root.join("alerting-rules").join(name)).unwrap();
+        check(&format!("helm/heartbeat-exporter/rules/{name}"), &text);
+    }
+    assert_eq!(files("packaging/helm/heartbeat-exporter/rules"), rules);
 }
 
 #[test]
