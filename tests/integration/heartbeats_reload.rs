@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::exporter::{Dir, Exporter};
 
@@ -147,4 +148,67 @@ fn another_store_takes_over_and_the_old_one_stays_as_it_is() {
     assert_eq!(exporter.metric(PINGS), Some(1.0));
     assert_eq!(reload(&exporter, &with_store("{path: other.redb}")), DONE);
     assert_eq!(exporter.metric(PINGS), Some(2.0));
+}
+
+#[test]
+fn r4_signals_acknowledged_while_the_store_comes_and_goes_are_kept() {
+    const JOBS: usize = 20;
+    const ROUNDS: usize = 24;
+    let jobs: String = (0..JOBS).map(|job| format!("    j{job}: {{every: 1h}}\n")).collect();
+    let kept_in = |store: &str| format!("heartbeats:\n  store: {{path: {store}}}\n  services:\n{jobs}");
+    let [first, second] = [kept_in("first.redb"), kept_in("second.redb")];
+    let changed = first.replace("1h", "2h");
+    let mut exporter = Exporter::start(&first, &[]);
+    let is_over = AtomicBool::new(false);
+    let acknowledged = std::thread::scope(|scope| {
+        let senders: Vec<_> = (0..4)
+            .map(|sender| {
+                let (exporter, is_over) = (&exporter, &is_over);
+                scope.spawn(move || {
+                    let mut taken = vec![0; JOBS];
+                    for turn in 0.. {
+                        let job = (sender + 4 * turn) % JOBS;
+                        // Each is a change of state, so none comes too often.
+                        let what = if turn / 5 % 2 == 0 { "" } else { "/fail" };
+                        match exporter.request("POST", &format!("/heartbeat/j{job}{what}"), &[]).status {
+                            200 => taken[job] += 1,
+                            404 | 503 => {}
+                            other => panic!("{other}"),
+                        }
+                        if is_over.load(Ordering::Relaxed) {
+                            break;
+                        }
+                    }
+                    taken
+                })
+            })
+            .collect();
+        for round in 0..ROUNDS {
+            let config = [second.as_str(), NONE, &first, &changed][round % 4];
+            assert_eq!(reload(&exporter, config), DONE);
+        }
+        is_over.store(true, Ordering::Relaxed);
+        let each = senders.into_iter().map(|sender| sender.join().unwrap());
+        each.reduce(|all, taken| all.iter().zip(taken).map(|(all, taken)| all + taken).collect()).unwrap()
+    });
+    exporter.signal("KILL");
+    exporter.wait();
+    assert!(acknowledged.iter().sum::<u64>() > 100, "{acknowledged:?}");
+    let mut found = vec![0.0; JOBS];
+    let mut dir = std::mem::replace(&mut exporter.dir, Dir::new());
+    for config in [&first, &second] {
+        dir.write("c.yml", config);
+        let mut exporter =
+            Exporter::start_in(dir, &["--config.file=c.yml", "--web.listen-address=127.0.0.1:0"]);
+        for (job, found) in found.iter_mut().enumerate() {
+            for signal in ["success", "fail"] {
+                let labels = format!("namespace=\"default\",heartbeat=\"j{job}\",signal=\"{signal}\"");
+                *found += exporter.metric(&format!("heartbeat_pings_total{{{labels}}}")).unwrap();
+            }
+        }
+        dir = std::mem::replace(&mut exporter.dir, Dir::new());
+    }
+    for (job, (acknowledged, found)) in acknowledged.iter().zip(found).enumerate() {
+        assert!(found >= *acknowledged as f64, "j{job}: {found} of {acknowledged}");
+    }
 }
