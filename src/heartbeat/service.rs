@@ -45,14 +45,16 @@ pub struct Inputs {
 impl Service {
     /// Opens the store and takes what the configuration and the store define.
     ///
-    /// `receiver` is the name of this one among those that share a store.
+    /// `host` is the name of this receiver among those that share a store, unless the section has one.
     ///
     /// # Errors
     /// Of the store.
     pub async fn open(
         section: &section::Heartbeats,
-        receiver: String,
+        host: String,
     ) -> Result<(Arc<Self>, Inputs), StoreError> {
+        let named = section.store.etcd.as_ref().map(|etcd| etcd.receiver.clone());
+        let receiver = named.filter(|name| !name.is_empty()).unwrap_or(host);
         let store_metrics = Arc::new(StoreMetrics::default());
         let settings = store_settings(section, &receiver)?;
         let Opened { store, recovered, changes } = Store::open(settings, Arc::clone(&store_metrics)).await?;

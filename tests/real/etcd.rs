@@ -20,7 +20,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 
 use crate::support::certificates::Authority;
-use crate::support::{PATIENCE, Program, eventually, free_port};
+use crate::support::{Exporter, PATIENCE, Program, eventually, free_port, get};
 
 /// A member of a cluster, on loopback.
 struct Etcd {
@@ -505,6 +505,41 @@ fn a_full_etcd_is_an_error_until_there_is_room() {
     etcd.ctl(&["defrag"]);
     etcd.ctl(&["alarm", "disarm"]);
     eventually("it writes again", || receiver.record("ns/x", "1"));
+}
+
+#[test]
+#[ignore = "needs tests/install-real-parts.sh"]
+fn a_receiver_is_called_as_the_configuration_says() {
+    let etcd = Etcd::start(&[]);
+    let start = |name: &str| {
+        Exporter::with_config(&format!(
+            "heartbeats:\n  store: {{etcd: {{endpoints: [\"{}\"], receiver: {name}}}}}\n  services: {{a: {{every: 1h}}}}\n",
+            etcd.endpoint()
+        ))
+    };
+    let others = |exporter: &Exporter| -> Vec<String> {
+        let lines = get(exporter.address(), "/metrics", "").body;
+        let peers =
+            lines.lines().filter_map(|line| line.strip_prefix("heartbeat_replica_lag_seconds{peer=\""));
+        peers.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())).collect()
+    };
+    let warning = "A receiver of this name is there";
+    let (one, two) = (start("one"), start("two"));
+    eventually("it is known by its name", || match others(&one) {
+        peers if peers == ["two"] => Ok(()),
+        peers => Err(peers),
+    });
+    let present = etcd.ctl(&["get", "--prefix", "--keys-only", "/heartbeats/receivers/"]);
+    assert_eq!(
+        present.split_whitespace().collect::<Vec<_>>(),
+        ["/heartbeats/receivers/one", "/heartbeats/receivers/two"]
+    );
+    assert!(!two.log().iter().any(|line| line.contains(warning)));
+    let again = start("two");
+    eventually("the name is taken", || match again.log() {
+        log if log.iter().any(|line| line.contains(warning)) => Ok(()),
+        log => Err(log),
+    });
 }
 
 #[test]

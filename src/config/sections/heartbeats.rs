@@ -84,6 +84,8 @@ section! {
         endpoints: Vec<String>,
         /// What all keys begin with.
         prefix: String = "/heartbeats".to_owned(),
+        /// Name of this receiver, different from those of all others; the host name if absent.
+        receiver: String,
         /// Its user, if it asks for one.
         username: String,
         /// Their password.
@@ -355,6 +357,14 @@ impl Etcd {
                 );
                 ctx.error(written.position_of("endpoints"), message);
             }
+        }
+        if self.receiver.contains('/') || self.receiver.len() > MAX_ADDRESS_BYTES {
+            let message = format!(
+                "{} must be at most {MAX_ADDRESS_BYTES} bytes without a slash, got {}",
+                ctx.key("receiver"),
+                quote(&self.receiver)
+            );
+            ctx.error(written.position_of("receiver"), message);
         }
         if !self.prefix.starts_with('/') || self.prefix.ends_with('/') {
             let message = format!(

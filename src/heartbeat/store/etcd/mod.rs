@@ -22,7 +22,7 @@ use rand::Rng as _;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use tracing::info;
+use tracing::{info, warn};
 
 pub use self::client::Endpoint;
 use self::client::{Client, Failure};
@@ -106,6 +106,10 @@ pub(super) async fn open(settings: EtcdSettings, metrics: Arc<StoreMetrics>) -> 
                 recovered.add(*kind, (name.clone(), shared.keys.payload(stored).1.into()));
             }
             Key::Node(name) => recovered.present.push(name.clone()),
+            Key::Receiver(name) if **name == *shared.keys.receiver => warn!(
+                receiver = &**name,
+                "A receiver of this name is there, or ended a moment ago without a word; two of one name are taken for one"
+            ),
             Key::Receiver(_) => {}
         }
     }
