@@ -9,7 +9,7 @@ use std::fmt::{self, Write as _};
 use std::io::Write as _;
 use std::panic;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{OnceLock, mpsc};
+use std::sync::{Mutex, OnceLock, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
 use chrono::{DateTime, Local, SecondsFormat};
@@ -368,13 +368,17 @@ const MESSAGE: &str = "message";
 /// Bytes of a line nobody went out of their way to make long.
 const USUAL_LINE: usize = 256;
 
-/// Hands one or more whole lines to the writer thread, each of which it writes with one system call.
+/// Writes one or more whole lines, at once if stderr takes them, so that whoever has a reply finds what was logged
+/// before it. Otherwise the writer thread gets them, which writes each with one system call.
 ///
 /// Never blocks: a reader of stderr that stands still must not stop the probes. Lines that do not
 /// fit into the queue are dropped, and counted in a line of their own later.
 pub fn write(lines: String) {
     let writer = writer();
     let bytes = lines.len();
+    if bytes <= libc::PIPE_BUF && writer.write_at_once(&lines) {
+        return;
+    }
     if writer.queued.fetch_add(bytes, Ordering::Relaxed) + bytes > MAX_QUEUED_BYTES {
         writer.queued.fetch_sub(bytes, Ordering::Relaxed);
         writer.dropped.fetch_add(1, Ordering::Relaxed);
@@ -396,6 +400,29 @@ struct Writer {
     queue: mpsc::Sender<Job>,
     queued: AtomicUsize,
     dropped: AtomicU64,
+    /// Held while something is written.
+    writing: Mutex<()>,
+}
+
+impl Writer {
+    /// Whether the lines, at most `PIPE_BUF` bytes, are written: nothing waits before them, and stderr has room.
+    fn write_at_once(&self, lines: &str) -> bool {
+        let Ok(_writing) = self.writing.try_lock() else { return false };
+        // What waits is counted until it is written, so nobody overtakes it.
+        self.queued.load(Ordering::Acquire) == 0
+            && has_room()
+            // A closed stderr leaves nobody to tell.
+            && std::io::stderr().write_all(lines.as_bytes()).is_ok()
+    }
+}
+
+/// Whether stderr takes `PIPE_BUF` bytes without waiting (pipe(7), poll(2)). Files always do.
+#[expect(unsafe_code, reason = "std has no poll")]
+fn has_room() -> bool {
+    let mut stderr = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: one structure that is ours and outlives the call, and no waiting.
+    let ready = unsafe { libc::poll(&raw mut stderr, 1, 0) };
+    ready == 1 && stderr.revents == libc::POLLOUT
 }
 
 enum Job {
@@ -412,7 +439,7 @@ fn writer() -> &'static Writer {
         let (queue, jobs) = mpsc::channel();
         // Without a thread the queue has no reader, and each line is dropped when it is sent.
         let _ = std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&jobs));
-        Writer { queue, queued: AtomicUsize::new(0), dropped: AtomicU64::new(0) }
+        Writer { queue, queued: AtomicUsize::new(0), dropped: AtomicU64::new(0), writing: Mutex::new(()) }
     })
 }
 
@@ -423,11 +450,13 @@ fn write_all(jobs: &mpsc::Receiver<Job>) {
         match job {
             Job::Lines(lines) => {
                 let writer = writer();
+                let writing = writer.writing.lock().unwrap_or_else(PoisonError::into_inner);
                 for line in lines.split_inclusive('\n') {
                     // A closed stderr leaves nobody to tell.
                     let _ = stderr.write_all(line.as_bytes());
                 }
-                writer.queued.fetch_sub(lines.len(), Ordering::Relaxed);
+                writer.queued.fetch_sub(lines.len(), Ordering::Release);
+                drop(writing);
                 let dropped = writer.dropped.swap(0, Ordering::Relaxed);
                 if dropped > 0 {
                     let _ = writeln!(

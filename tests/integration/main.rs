@@ -39,6 +39,8 @@ mod heartbeats_native;
 mod heartbeats_reload;
 /// Own metrics while many probes run.
 mod load;
+/// Where log lines go.
+mod logs;
 /// Dashboards and rules use only metrics that exist.
 mod metric_names;
 /// METRICS.md says what the code says.
