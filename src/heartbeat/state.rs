@@ -324,10 +324,9 @@ fn contact(definition: &Definition, record: &mut Record, event: &Event) {
         if let Some(slot) = definition.expected(before) {
             record.counts.latenesses.observe(&LATENESS_BOUNDS, shift::distance(slot, now).as_seconds_f64());
             record.shift = shift::follow(&definition.schedule, record.shift, slot, now);
-        }
-        let is_early = definition.expected(before).is_some_and(|slot| now < slot.opens - definition.early);
-        if is_early && definition.schedule.period().is_none() {
-            record.counts.early += 1;
+            if now < slot.opens - definition.early && definition.schedule.period().is_none() {
+                record.counts.early += 1;
+            }
         }
     }
     let started = match &event.run {

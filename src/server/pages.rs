@@ -166,7 +166,7 @@ async fn last_message(server: &Server, service: &Service, request: &Parts, key: 
     if !server.is_from_user(request).await {
         return LastMessage::ForUsers;
     }
-    match tokio::time::timeout(STORE_PATIENCE, service.store.bodies(&key.to_string())).await {
+    match tokio::time::timeout(STORE_PATIENCE, service.store.bodies(key.as_str())).await {
         Ok(Ok(kept)) => match kept.last().and_then(|kept| Message::decode(kept)) {
             Some(message) => LastMessage::Some(message),
             None => LastMessage::None,

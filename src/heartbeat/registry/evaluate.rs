@@ -148,10 +148,8 @@ impl Registry {
         );
         let from = to.checked_sub_signed(by).unwrap_or(to);
         self.every(|registry, heartbeat, cell| {
-            let Cell { declared, record, staged, .. } = cell;
-            let definition = &declared.definition;
-            let records = staged.iter_mut().map(|staged| &mut staged.record);
-            for record in records.chain([record]) {
+            let (definition, records) = cell.records();
+            for record in records {
                 step(definition, Arc::make_mut(record), by, to);
             }
             cell.staged.iter_mut().for_each(|staged| staged.seen = to);
@@ -170,11 +168,10 @@ impl Registry {
     /// Extends deadlines between `from` and `to`.
     fn forgive(&self, from: Time, to: Time) {
         self.every(|registry, heartbeat, cell| {
-            let Cell { declared, record, staged, .. } = cell;
-            let definition = &declared.definition;
+            let (definition, records) = cell.records();
             let settled = to + settle(definition);
             let mut has_credit = false;
-            for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+            for record in records {
                 let before = record.credit;
                 let mut changed = Record::clone(record);
                 state::forgive(definition, &mut changed, from, to, settled);
@@ -336,9 +333,7 @@ impl Registry {
     /// `None`: nobody could tell.
     pub fn probed(&self, miss: &Miss, is_reachable: Option<bool>) {
         let mut cell = miss.heartbeat.lock();
-        // A change in flight does not know the result; it is added there, too.
-        let Cell { record, staged, .. } = &mut *cell;
-        for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+        for record in cell.records().1 {
             let record = Arc::make_mut(record);
             let counts = &mut record.counts;
             *match is_reachable {

@@ -125,6 +125,14 @@ impl Cell {
         }
     }
 
+    /// The definition, and every record: a change in flight was made without what is known only now, and will take
+    /// the place of the others.
+    pub(super) fn records(&mut self) -> (&Definition, impl Iterator<Item = &mut Arc<Record>>) {
+        let Self { declared, record, staged, .. } = self;
+        let in_flight = staged.iter_mut().map(|staged| &mut staged.record);
+        (&declared.definition, in_flight.chain([record]))
+    }
+
     /// A change turned out to be durable or not.
     pub(super) fn finish(&mut self, number: u64, is_durable: bool) {
         let Some(at) = self.staged.iter().position(|staged| staged.number == number) else { return };

@@ -70,12 +70,11 @@ impl Registry {
         is_present: bool,
         now: Time,
     ) {
-        let Cell { declared, record, staged, .. } = &mut *cell;
+        let (definition, records) = cell.records();
         let mut is_news = false;
-        // A change in flight was made without this, and will take the place of ours.
-        for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+        for record in records {
             let mut changed = Record::clone(record);
-            if state::set_present(&declared.definition, &mut changed, is_present, now) {
+            if state::set_present(definition, &mut changed, is_present, now) {
                 *record = Arc::new(changed);
                 is_news = true;
             }
@@ -90,9 +89,7 @@ impl Registry {
         let (Some(value), Ok(heartbeat)) = (value, self.find(Lookup::Key(key))) else { return Ok(()) };
         let theirs: Record = serde_json::from_slice(value).map_err(|error| error.to_string())?;
         let mut cell = heartbeat.lock();
-        let Cell { record, staged, .. } = &mut *cell;
-        // A change in flight was made without theirs, and will take the place of ours.
-        for record in staged.iter_mut().map(|staged| &mut staged.record).chain([record]) {
+        for record in cell.records().1 {
             let merged = merge(record, &theirs);
             if merged != **record {
                 *record = Arc::new(merged);
