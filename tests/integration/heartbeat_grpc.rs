@@ -371,16 +371,22 @@ async fn a_stream_keeps_services_alive() {
     assert_eq!(exporter.metric("heartbeat_receiver_requests_total{api=\"grpc\",code=\"200\"}"), Some(6.0));
 }
 
+/// One that keeps `job` alive, and one that watches it; both have been answered.
+async fn two_streams(client: &Client) -> (Talk, Talk) {
+    let mut keep = Talk::begin(client, KEEP_ALIVE, &[]).await;
+    keep.say(&text(1, "job"));
+    keep.hear().await;
+    let mut watch = Talk::begin(client, WATCH, &[]).await;
+    watch.say(&text(1, "job"));
+    assert_eq!(watch.hear().await, b"\x08\x01");
+    (keep, watch)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_end_with_the_process() {
     let mut exporter = Exporter::start(CONFIG, &[]);
     let client = Client::connect(exporter.address).await;
-    let mut keep = Talk::begin(&client, KEEP_ALIVE, &[]).await;
-    keep.say(&text(1, "job"));
-    keep.hear().await;
-    let mut watch = Talk::begin(&client, WATCH, &[]).await;
-    watch.say(&text(1, "job"));
-    assert_eq!(watch.hear().await, b"\x08\x01");
+    let (keep, watch) = two_streams(&client).await;
     let begun = Instant::now();
     exporter.signal("TERM");
     let stopping = (Some(14), "the receiver is stopping".to_owned());
@@ -399,12 +405,7 @@ async fn streams_end_with_the_section_and_calls_follow_it() {
         assert_eq!(exporter.request("POST", "/-/reload", &[]).status, 200);
     };
     let client = Client::connect(exporter.address).await;
-    let mut keep = Talk::begin(&client, KEEP_ALIVE, &[]).await;
-    keep.say(&text(1, "job"));
-    keep.hear().await;
-    let mut watch = Talk::begin(&client, WATCH, &[]).await;
-    watch.say(&text(1, "job"));
-    assert_eq!(watch.hear().await, b"\x08\x01");
+    let (keep, watch) = two_streams(&client).await;
     reload("modules: {}\n");
     let changed = (Some(14), "the configuration has changed".to_owned());
     assert_eq!(keep.status().await, changed);
